@@ -104,6 +104,12 @@ ARCHITECTURES: dict[str, Layers] = {
         *(linear(3, 24), {"type": "LayerNorm", "normalized_shape": [24]}, shaped(4, 6)),
         *({"type": "GroupNorm", "num_groups": 2, "num_channels": 4}, {"type": "Flatten"}, linear(24, 2)),
     ],
+    "statistics": [
+        *({**linear(3, 32), "bias": False}, shaped(2, 16), {"type": "BatchNorm1d", "num_features": 2}),
+        *({"type": "Tanh"}, {"type": "BatchNorm1d", "num_features": 2, "momentum": None}, {"type": "SiLU"}),
+        *({"type": "InstanceNorm1d", "num_features": 2, "track_running_stats": True}, {"type": "Flatten"}),
+        linear(32, 2),
+    ],
     "frozen": [
         {**linear(3, 6), "trainable": False, "initial": {"weight": "xavier_uniform_"}},
         {
@@ -309,7 +315,7 @@ def test_dropped_batches(programs: ProgramCache) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_architectures(architecture: str, programs: ProgramCache) -> None:
-    """Forward and backward pass of convolutions, norms and attention are PyTorch's."""
+    """Forward and backward pass of convolutions, norms and attention are PyTorch's, and the statistics."""
     assert_contract(components(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
 
 

@@ -4,8 +4,8 @@ A checkpoint holds tensors by name, as PyTorch's `state_dict()`s do; a program's
 conversion is exact in both directions: a training can be continued by either engine from a checkpoint of the
 other. The correspondences that are not a mere renaming:
 
-- A tied parameter is in the model's `state_dict()` under each of its names, and in the flat vectors once,
-  under its first name.
+- A tied parameter or buffer is in the model's `state_dict()` under each of its names, and in the state of a
+  program once, under its first name.
 - PyTorch creates an optimizer's state in the first step. A program always has it, filled with its initial
   values, and a checkpoint of a training that took no step leaves it out again.
 - PyTorch has no gradients before the first step; a program has zeros.
@@ -42,7 +42,7 @@ class CheckpointConverter:
         components: The training's. Tensors of its model that are not trained keep their values.
 
     Attributes:
-        untrained: Tensors of model and loss that are not trained, by name, as the program takes them.
+        untrained: Tensors of model and loss that training does not change, by name.
     """
 
     def __init__(self, plan: Plan, components: Components) -> None:
@@ -52,14 +52,20 @@ class CheckpointConverter:
         parameters = dict(model.named_parameters())
         # An optimizer's state is keyed by the position of a parameter among all parameters.
         self._positions = {name: position for position, name in enumerate(parameters)}
-        # `named_parameters` yields a tied parameter under its first name only: map every name to the first.
-        first = {id(parameter): name for name, parameter in parameters.items()}
-        names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
         self._model_state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        self._first_names = {name: names.get(name, name) for name in self._model_state}
         tensors = named_tensors(model, components.loss_fn)
+        # `tensors` has a tied parameter or buffer under its first name only: map every name to the first.
+        first = {id(tensor): name for name, tensor in tensors.items()}
+        all_tensors = (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        )
+        names = {name: first[id(tensor)] for name, tensor in all_tensors}
+        self._first_names = {name: names.get(name, name) for name in self._model_state}
         self._dtype = np.result_type(*(_array(tensors[name]) for name in plan.trained))
-        self.untrained = {name: _array(x) for name, x in tensors.items() if name not in plan.trained}
+        self.untrained = {
+            name: _array(x) for name, x in tensors.items() if name not in {*plan.trained, *plan.buffers}
+        }
 
     def to_state(self, checkpoint: Checkpoint, monitor: Monitor | None) -> State:
         """Return the state from which a program continues a checkpoint, as NumPy arrays of one job.
@@ -88,12 +94,18 @@ class CheckpointConverter:
         return State(
             parameters=self._flatten(last.state),  # [P], as all vectors below
             gradients=self._flatten(last.gradients),
+            buffers=self._buffers(last),
             optimizer_state=self._flat_optimizer_state(_optimizer_state(checkpoint)),
             best_parameters=self._flatten(best.state),
             best_gradients=self._flatten(best.gradients),
+            best_buffers=self._buffers(best),
             scalars=np.array(scalars, np.float64),  # [8]
             sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
         )
+
+    def _buffers(self, saved: Snapshot) -> dict[str, NDArray[Any]]:
+        """Return the tensors, other than trained parameters, that a program changes."""
+        return {name: _array(saved.state[name]) for name in self._plan.buffers}
 
     def _flatten(
         self, tensors: Mapping[str, Any], shapes: Shapes | None = None, missing: float = 0.0
@@ -148,7 +160,9 @@ class CheckpointConverter:
         epoch = int(scalars.epoch)
         has_stepped = epoch > origin.last.epoch or bool(origin.last.gradients)
         return Checkpoint(
-            last=self._snapshot(epoch, state.parameters, state.gradients if has_stepped else None),
+            last=self._snapshot(
+                epoch, state.parameters, state.buffers, state.gradients if has_stepped else None
+            ),
             best=self.best_snapshot(state),
             optimizer={
                 "state": self._optimizer_state_dict(state, origin),
@@ -166,23 +180,31 @@ class CheckpointConverter:
             return None
         # With a full batch, the losses of the first epoch precede any step, and so any gradients.
         has_stepped = epoch > 1 or not self._plan.batches.is_full_batch
-        return self._snapshot(epoch, state.best_parameters, state.best_gradients if has_stepped else None)
+        return self._snapshot(
+            epoch,
+            state.best_parameters,
+            state.best_buffers,
+            state.best_gradients if has_stepped else None,
+        )
 
     def _snapshot(
-        self, epoch: int, parameters: NDArray[np.float32], gradients: NDArray[np.float32] | None
+        self,
+        epoch: int,
+        parameters: NDArray[np.float32],
+        buffers: Mapping[str, NDArray[Any]],
+        gradients: NDArray[np.float32] | None,
     ) -> Snapshot:
-        """Return a snapshot of the model with parameters [P] and gradients [P]."""
-        trained = self._unflatten(parameters, self._plan.trained)
+        """Return a snapshot of the model with parameters [P], buffers by name and gradients [P]."""
+        changed = self._unflatten(parameters, self._plan.trained) | _tensors(buffers)
         model_state = {
-            name: trained.get(first, self._model_state[name]) for name, first in self._first_names.items()
+            name: changed.get(first, self._model_state[name]) for name, first in self._first_names.items()
         }
         return Snapshot(
             epoch, model_state, {} if gradients is None else self._unflatten(gradients, self._plan.trained)
         )
 
     def _unflatten(self, vector: NDArray[np.float32], shapes: Shapes) -> TorchTensors:
-        # Copies: arrays of `jax.device_get` are read-only, and PyTorch has no read-only tensors.
-        return {name: torch.from_numpy(np.array(x)) for name, x in unflatten(shapes, vector).items()}
+        return _tensors(unflatten(shapes, vector))
 
     def _optimizer_state_dict(self, state: State, origin: Checkpoint) -> dict[int, Any]:
         """Return the `state` of the optimizer's `state_dict()`; of parameters not trained, the origin's."""
@@ -207,6 +229,11 @@ class CheckpointConverter:
 def _array(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().cpu().numpy()
     return array
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> TorchTensors:
+    """Copy arrays into tensors: those of `jax.device_get` are read-only, and PyTorch has no such tensors."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[int, Any]:

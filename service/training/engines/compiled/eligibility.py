@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 import torch
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import flop_registry
 
@@ -19,7 +18,7 @@ from service.specs.training import TrainingSpec
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import summed_metric
-from service.training.engines.compiled.tracing import trace
+from service.training.engines.compiled.tracing import Trace, trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
 from service.training.metrics import METRICS
@@ -38,8 +37,16 @@ def work_of(candidate: Candidate) -> Work:
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
-    missing = (*untranslatable(found.graph), *(f"copy_ into {name}" for name in found.written))
+    missing = (*untranslatable(found.graph), *_unsupported_writes(candidate.model, found))
     return Work(missing, found.eager_operators, len(nodes), operations)
+
+
+def _unsupported_writes(model: nn.Module, found: Trace) -> Iterator[str]:
+    """Iterate over writes into tensors that are not part of a program's state besides its parameters."""
+    state = model.state_dict()
+    for name in found.written:
+        if name in found.trained or name not in state:
+            yield f"copy_ into {name}"
 
 
 def _operations(node: fx.Node) -> int:
@@ -129,11 +136,9 @@ def _draws(layer: Any) -> str | None:
     return "draws random numbers" if layer.p > 0 else None
 
 
-# Layers that draw random numbers or change buffers: a program's loop carries neither. Each function returns
-# what an instance does, or None if it does neither.
+# Layers that draw random numbers. Each function returns what an instance does, or None if it does not draw.
 _LAYERS: Mapping[type[nn.Module], Callable[[Any], str | None]] = {
     _DropoutNd: _draws,
-    _NormBase: lambda layer: "keeps running statistics" if layer.track_running_stats else None,
     nn.MultiheadAttention: lambda layer: "drops attention weights" if layer.dropout > 0 else None,
     nn.RNNBase: lambda layer: "drops outputs between its layers" if layer.dropout > 0 else None,
     nn.RReLU: lambda layer: "draws random numbers",

@@ -4,9 +4,10 @@ From a training to its plan, from top to bottom:
 
 1. `make_plan` traces one batch forward and backward (`_trace_gradients`). An epoch with a short last batch
    needs a second trace, since a graph has fixed shapes.
-2. The validation samples are traced forward in eval mode (`_evaluation_pass`), all rows at once.
+2. The validation samples are traced forward in eval mode (`_trace_evaluation`), all rows at once.
 3. `_batch_pass` translates each trace to JAX and gives it its tensors by name: those that are trained come
-   from the flat parameter vector, the others from the job's constants.
+   from the flat parameter vector, those that a pass writes into (running statistics) from the buffers of the
+   state, the others from the job's constants.
 4. The remaining fields are read from the spec and the optimizer: the update rule, the names of its numeric
    hyperparameters, metrics, monitored column, and the capacity of one call.
 
@@ -50,14 +51,17 @@ def make_plan(components: Components) -> Plan:
     spec, batches = components.spec, components.batches
     gradients = _trace_gradients(components, batches.size)
     short_gradients = _trace_gradients(components, batches.remainder) if batches.remainder else None
+    evaluation = _trace_evaluation(components, components.validation)
+    traces = [each for each in (gradients, short_gradients, evaluation) if each is not None]
     monitor = components.monitor
     found = {name: _summed(name, components) for name in components.metrics}
     metrics = {name: metric for name, metric in found.items() if metric is not None}
     return Plan(
         gradient_pass=_batch_pass(components, gradients),
         short_gradient_pass=None if short_gradients is None else _batch_pass(components, short_gradients),
-        evaluation_pass=_evaluation_pass(components, components.validation),
+        evaluation_pass=None if evaluation is None else _batch_pass(components, evaluation),
         trained={name: tuple(components.model.get_parameter(name).shape) for name in gradients.trained},
+        buffers=tuple(dict.fromkeys(name for each in traces for name in each.written)),
         rule=UPDATE_RULES[spec.optimizer.type],
         structure=structure_of(components.optimizer.param_groups[0]),
         numbers=tuple(current_numbers(components.optimizer)),
@@ -93,7 +97,7 @@ def _trace_gradients(components: Components, size: int) -> Trace:
     return trace(components.model, loss_fn, batch, True, components.roles)
 
 
-def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPass | None:
+def _trace_evaluation(components: Components, samples: Samples | None) -> Trace | None:
     """Trace the forward pass of all validation rows, in eval mode."""
     if samples is None:
         return None
@@ -106,7 +110,7 @@ def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPa
         roles=components.roles,
     )
     components.model.train()
-    return _batch_pass(components, found)
+    return found
 
 
 def _sum_shapes(
@@ -137,14 +141,12 @@ def _batch_pass(components: Components, found: Trace) -> BatchPass:
     constants = [tensor.cpu().numpy() for tensor in found.constants]
     is_weighted = isinstance(components.loss_fn, WeightedLoss)
 
-    def run(
-        trained: Tensors, untrained: Tensors, inputs: tuple[Array, ...], *loss_arguments: Array
-    ) -> tuple[Any, ...]:
-        tensors = trained | untrained
+    def run(tensors: Tensors, inputs: tuple[Array, ...], *loss_arguments: Array) -> tuple[Any, ...]:
         state = (tensors[name] for name in names)
         loss, *results = function(*state, *inputs, *loss_arguments, *map(jnp.asarray, constants))
+        written = {name: results.pop() for name in reversed(found.written)}
         weight = results.pop() if is_weighted else float(len(loss_arguments[0]))
         outputs = {name: results.pop(0) for name in found.outputs}
-        return loss, weight, outputs, *results
+        return loss, weight, outputs, written, *results
 
     return run

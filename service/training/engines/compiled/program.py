@@ -47,8 +47,9 @@ from service.training.engines.compiled.unit_conversion import in_target_units
 from service.training.engines.compiled.update_rule import Shapes, Step, Structure, UpdateRule, unflatten
 
 Tensors = dict[str, Array]
-# (trained tensors, other tensors, inputs, *loss arguments) -> (loss, weight, outputs, *gradients) of a batch,
-# whose weight is that of `weighted_loss.loss_weight`; the outputs are by name.
+# (tensors of model and loss, inputs, *loss arguments) -> (loss, weight, outputs, written, *gradients) of a
+# batch, whose weight is that of `weighted_loss.loss_weight`. By name are the outputs, and the new values of
+# the tensors that the pass writes into.
 BatchPass = Callable[..., tuple[Any, ...]]
 # The carry of the loop over epochs: index of the epoch in this call, states, history rows.
 Carry = tuple[Array, "State", Array]
@@ -89,18 +90,22 @@ class State(NamedTuple):
     Attributes:
         parameters: float32 [K, P], every tensor that the loss depends on, flattened; see `unflatten`.
         gradients: float32 [K, P], of the last step.
+        buffers: Other tensors that a pass writes into, such as running statistics, by name, each [K, …].
         optimizer_state: float32 by name, for instance `exp_avg`: [K, P], or as `UpdateRule.state` says.
         best_parameters: float32 [K, P], of the best epoch.
         best_gradients: float32 [K, P], of the last step before the best parameters.
+        best_buffers: Those of the best epoch, as `buffers`.
         scalars: float64 [K, 8], see `Scalars`.
         sums: float64 [K, …] by metric, its sums over the current epoch.
     """
 
     parameters: Any
     gradients: Any
+    buffers: dict[str, Any]
     optimizer_state: dict[str, Any]
     best_parameters: Any
     best_gradients: Any
+    best_buffers: dict[str, Any]
     scalars: Any
     sums: dict[str, Any]
 
@@ -118,17 +123,18 @@ class SampleArrays(NamedTuple):
     targets: Any
     weights: Any
 
-    def run(self, batch_pass: BatchPass, trained: Tensors, untrained: Tensors) -> tuple[Any, ...]:
+    def run(self, batch_pass: BatchPass, tensors: Tensors) -> tuple[Any, ...]:
         """Call a pass with the samples of one job."""
         weights = () if self.weights is None else (self.weights,)
-        return batch_pass(trained, untrained, self.inputs, self.targets, *weights)
+        return batch_pass(tensors, self.inputs, self.targets, *weights)
 
 
 class Constants(NamedTuple):
     """Arrays of a job that training does not change.
 
     Attributes:
-        untrained: Tensors of model and loss that get no gradients, by name, each [K, …].
+        untrained: Tensors of model and loss that get no gradients and that no pass writes into, by name, each
+            [K, …].
         train: Training samples.
         validation: Validation samples; None without them.
         max_norm: float64 [K], the largest norm of all gradients together; infinite without a limit.
@@ -180,6 +186,7 @@ class Plan:
         short_gradient_pass: The same of the short last batch; None when every batch is whole.
         evaluation_pass: Loss and outputs of the validation samples; None without them.
         trained: Shapes of the parameters that get gradients, by name. The order defines the flat vectors.
+        buffers: Names of the other tensors that a pass writes into.
         rule: The optimizer's update.
         structure: Flags of the optimizer's parameter group.
         numbers: Names of the optimizer's numeric hyperparameters.
@@ -199,6 +206,7 @@ class Plan:
     short_gradient_pass: BatchPass | None
     evaluation_pass: BatchPass | None
     trained: Shapes
+    buffers: tuple[str, ...]
     rule: UpdateRule
     structure: Structure
     numbers: tuple[str, ...]
@@ -348,8 +356,8 @@ def _forward_backward(
     plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays
 ) -> tuple[Array, State]:
     """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
-    parameters = unflatten(plan.trained, state.parameters)
-    loss, weight, outputs, *gradients = batch.run(gradient_pass, parameters, constants.untrained)
+    tensors = _tensors(plan, state, constants)
+    loss, weight, outputs, written, *gradients = batch.run(gradient_pass, tensors)
     # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
     added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
     sums = {name: state.sums[name] + added[name] for name in plan.metrics}
@@ -363,7 +371,12 @@ def _forward_backward(
         loss_sum=scalars.loss_sum + added_loss, loss_weight=scalars.loss_weight + weight
     )
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
-    return flat, state._replace(scalars=jnp.stack(scalars), sums=sums)
+    return flat, state._replace(scalars=jnp.stack(scalars), sums=sums, buffers=state.buffers | written)
+
+
+def _tensors(plan: Plan, state: State, constants: Constants) -> Tensors:
+    """Return all tensors of model and loss by name."""
+    return {**unflatten(plan.trained, state.parameters), **state.buffers, **constants.untrained}
 
 
 def _counted(targets: Array) -> Array:
@@ -429,7 +442,7 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     # Without any weight, the loss is that of the batches: 0 if weights are 0, NaN if all rows are ignored.
     nothing = jnp.nan if plan.ignores else 0.0
     train_loss = jnp.where(scalars.loss_weight > 0, scalars.loss_sum / scalars.loss_weight, nothing)
-    validation_loss, validation_sums = _validate(plan, state, constants)
+    validation_loss, validation_sums, state = _validate(plan, state, constants)
     # The learning rate is known outside: `Member.record` fills its column.
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}
     for name, metric in plan.metrics.items():
@@ -458,19 +471,20 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
         sums=jax.tree.map(jnp.zeros_like, state.sums),
         best_parameters=jnp.where(improves, state.parameters, state.best_parameters),
         best_gradients=jnp.where(improves, state.gradients, state.best_gradients),
+        best_buffers=_select(improves, state.buffers, state.best_buffers),
     )
     return changed, jnp.stack([jnp.asarray(values[name], jnp.float64) for name in plan.columns])  # [C]
 
 
-def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict[str, Any] | None]:
-    """Return loss and metric sums of the validation samples; NaN and None without them."""
+def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict[str, Any] | None, State]:
+    """Return loss and metric sums of the validation samples, NaN and None without them, and the new state."""
     if plan.evaluation_pass is None or constants.validation is None:
-        return jnp.nan, None
-    parameters = unflatten(plan.trained, state.parameters)
-    loss, _, outputs = constants.validation.run(plan.evaluation_pass, parameters, constants.untrained)
+        return jnp.nan, None, state
+    tensors = _tensors(plan, state, constants)
+    loss, _, outputs, written = constants.validation.run(plan.evaluation_pass, tensors)
     targets = constants.validation.targets
     sums = _metric_sums(plan, constants, outputs, targets, targets[0])
-    return loss.astype(jnp.float64), sums
+    return loss.astype(jnp.float64), sums, state._replace(buffers=state.buffers | written)
 
 
 def _status(states: State) -> Any:

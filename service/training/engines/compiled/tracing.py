@@ -6,7 +6,7 @@ eager engine. The second pass runs the recorded graph again without mutations (`
 into core ATen, the small set of operators that the others are made of.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,14 +19,16 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from service.architectures.text.program import unsaved_tensors
 from service.datasets.samples import Samples
+from service.training.engines.compiled.layers import traceable_layers
 from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
 from service.training.weighted_loss import WeightedLoss
 
 # Positions of arguments of `aten::native_batch_norm`.
-_STATISTICS, _TRAINING = slice(3, 5), 5
+_RUNNING_MEAN, _TRAINING = 3, 5
 CONSTANT = "a constant tensor"
 LOSS, UNSAVED = "loss:", "unsaved:"  # prefixes; names of parameters and buffers have no colon
+INPUT = "an input"
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,15 @@ class Trace:
 
     Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then the other arguments of
     the loss (`Samples.loss_arguments`), then `constants`. Its outputs are the loss [], the model's outputs,
-    if requested the gradients, and last, of a `WeightedLoss`, the weight [] of the batch.
+    if requested the gradients, of a `WeightedLoss` the weight [] of the batch, and last the new values of the
+    tensors that the pass writes into, such as running statistics.
 
     Attributes:
         graph: The graph of core ATen operators.
         trained: Names of the parameters that the loss depends on, in the order of their gradients.
         outputs: The model's outputs by name, on the meta device.
         eager_operators: Number of operators that PyTorch dispatches in the pass.
-        written: Names of the tensors that the pass writes into, which the graph leaves out.
+        written: Names of the tensors that the pass writes into; `INPUT` for an argument of the pass.
         constants: Tensors that a text makes of numbers, as `torch.tensor([1.0, 2.0])` does.
     """
 
@@ -97,17 +100,19 @@ def trace(
 
     state = [_meta(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
-    recorded = make_fx(run)(state, inputs, loss_arguments)
+    with traceable_layers(model):
+        recorded = make_fx(run)(state, inputs, loss_arguments)
     constants = _lift_constants(recorded, list(tensors.values()))
+    _declare_statistics(recorded.graph)
     flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(_meta, constants)]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),
         decomposition_table=_decompositions(),
         tracing_mode="fake",
     )(*flat)
+    written = _return_written(pure.graph, [*tensors])
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
-    written = tuple(_written(tensors, state, pure.graph))
     return Trace(pure.graph, tuple(trained), outputs, calls, written, constants)
 
 
@@ -160,25 +165,36 @@ def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
     }
 
 
-def _written(names: Iterable[str], state: Iterable[Tensor], graph: fx.Graph) -> Iterator[str]:
-    """Iterate over the names of the tensors that a traced pass writes into.
+def _declare_statistics(graph: fx.Graph) -> None:
+    """Replace batch norms that update running statistics by the operator whose schema says so.
+
+    PyTorch dispatches `native_batch_norm`: `functionalize` does not know that it writes.
+    """
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.native_batch_norm.default):
+        if node.args[_TRAINING] and node.args[_RUNNING_MEAN] is not None:
+            node.target = torch.ops.aten._native_batch_norm_legit.default
+
+
+def _return_written(graph: fx.Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """Turn writes into inputs of a graph without other mutations into its last outputs.
 
     Args:
-        names: Names of the first inputs of the graph.
-        state: These inputs, after the pass was recorded.
-        graph: The graph of the pass.
+        graph: The graph, which copies the new value of an input into it at the end.
+        names: Names of the first inputs.
+
+    Returns:
+        The names of the inputs that are written, in the order of the outputs.
     """
-    # The operator of batch norms updates its running statistics without raising their version.
-    statistics = {
-        node
-        for call in graph.find_nodes(op="call_function", target=torch.ops.aten.native_batch_norm.default)
-        if call.args[_TRAINING]
-        for node in call.args[_STATISTICS]
-    }
     placeholders = graph.find_nodes(op="placeholder")
-    for name, tensor, placeholder in zip(names, state, placeholders, strict=False):
-        if tensor._version or placeholder in statistics:
-            yield name
+    (output,) = graph.find_nodes(op="output")
+    values, written = [], []
+    for write in graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
+        position = placeholders.index(write.args[0])
+        written.append(names[position] if position < len(names) else INPUT)
+        values.append(write.args[1])
+        graph.erase_node(write)
+    output.args = ([*output.args[0], *values],)
+    return tuple(written)
 
 
 def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:

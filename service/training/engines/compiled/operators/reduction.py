@@ -95,17 +95,48 @@ def _batch_norm(
     x: Array,
     weight: Array | None,
     bias: Array | None,
-    running_mean: None,
-    running_var: None,
+    running_mean: Array | None,
+    running_var: Array | None,
     training: bool,
     momentum: float,
     epsilon: float,
 ) -> tuple[Array, Array, Array]:
-    """Normalize without running statistics, as InstanceNorm does."""
+    """Normalize by mean and 1 / standard deviation of a batch or by running ones, and return these."""
+    if training:
+        normed, mean, rstd, _ = _normalized_batch(x, epsilon)
+        return _per_channel(normed, weight, bias), mean, rstd
+    assert running_mean is not None and running_var is not None  # noqa: PT018 (no test)
+    rstd = jax.lax.rsqrt(running_var + epsilon)
+    normed = _per_channel(_per_channel(x, None, -running_mean), rstd, None)
+    return _per_channel(normed, weight, bias), running_mean, rstd
+
+
+def _updating_batch_norm(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    momentum: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Normalize by the statistics of a batch, and return these and the new running statistics."""
+    normed, mean, rstd, variance = _normalized_batch(x, epsilon)
+    count = x.size // mean.size
+    unbiased = variance * (count / (count - 1)) if count > 1 else jnp.full_like(variance, jnp.nan)
+    new_mean = momentum * mean + (1 - momentum) * running_mean
+    new_var = momentum * unbiased + (1 - momentum) * running_var
+    return _per_channel(normed, weight, bias), mean, rstd, new_mean, new_var
+
+
+def _normalized_batch(x: Array, epsilon: float) -> tuple[Array, Array, Array, Array]:
+    """Return x [B, C, …] normalized, and [C]: mean, 1 / standard deviation and biased variance of a batch."""
     axes = (0, *range(2, x.ndim))
     mean = jnp.mean(x, axis=axes, keepdims=True)
-    rstd = jax.lax.rsqrt(jnp.var(x, axis=axes, keepdims=True) + epsilon)
-    return _per_channel((x - mean) * rstd, weight, bias), mean.ravel(), rstd.ravel()
+    variance = jnp.var(x, axis=axes, keepdims=True)
+    rstd = jax.lax.rsqrt(variance + epsilon)
+    return (x - mean) * rstd, mean.ravel(), rstd.ravel(), variance.ravel()
 
 
 def _per_channel(x: Array, weight: Array | None, bias: Array | None) -> Array:
@@ -139,6 +170,7 @@ REDUCTION: Mapping[str, Callable[..., Any]] = {
     "max.dim": _extreme(jnp.max, jnp.argmax),
     "min": jnp.min,
     "min.dim": _extreme(jnp.min, jnp.argmin),
+    "_native_batch_norm_legit_functional": _updating_batch_norm,
     "native_batch_norm": _batch_norm,
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,

@@ -260,6 +260,31 @@ def test_side_by_side(batch_size: int | None, programs: ProgramCache) -> None:
     assert math.isnan(chunks[2][-1].values[0, -1])
 
 
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_running_statistics_side_by_side(batch_size: int | None, programs: ProgramCache) -> None:
+    """Each training of a group keeps the statistics of its last and its best epoch; one of them diverges."""
+    sections = [
+        {"seed": seed, "optimizer": {"type": "SGD", "lr": lr}, "early_stopping": {"patience": 4}}
+        for seed, lr in enumerate((0.01, 1e20, 0.6))
+    ]
+    layers = ARCHITECTURES["statistics"]
+    members = [Member(components(layers, batch_size=batch_size, **each), programs) for each in sections]
+    together(members, programs)
+    for member, section in zip(members, sections, strict=True):
+        eager = EagerEngine(components(layers, batch_size=batch_size, **section))
+        run(eager)
+        assert (member.epoch, member.stop_reason) == (eager.epoch, eager.stop_reason)
+        assert (member.best is None) == (eager.best is None)
+        for one, other in ((member.checkpoint().last, eager.checkpoint().last), (member.best, eager.best)):
+            if one is None or other is None:
+                continue
+            assert one.epoch == other.epoch
+            for name, buffer in eager.components.model.named_buffers():
+                assert one.state[name].dtype == buffer.dtype
+                expected = other.state[name]
+                torch.testing.assert_close(one.state[name], expected, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize(
     "optimizers",
     [
@@ -322,7 +347,8 @@ def together(
     ("architecture", "batch_size"),
     [
         ("deep", None),
-        ("signal", 4),
+        ("statistics", 4),
+        pytest.param("signal", 4, marks=pytest.mark.exhaustive),
         pytest.param("deep", 4, marks=pytest.mark.exhaustive),
         pytest.param("signal", None, marks=pytest.mark.exhaustive),
     ],
