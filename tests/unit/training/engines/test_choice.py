@@ -71,22 +71,29 @@ def test_trainings_that_compiling_does_not_speed_up_are_eager(
     assert EngineChooser().choose("eager", make()) == Choice("eager")
 
 
-def test_a_model_that_writes_into_its_buffers_is_eager() -> None:
-    """A program keeps no changes of buffers, such as the running mean of `F.batch_norm`."""
-    normalized = {
-        "type": "module",
-        "inputs": ["x"],
-        "buffers": {"mean": "torch.zeros(2)", "var": "torch.ones(2)"},
-        "forward": "return F.batch_norm(x, self.mean, self.var, training=self.training)",
-    }
-    made = candidate([*NET, normalized])
-    reason = "The model uses operators that the compiled engine does not support: `copy_ into 3.mean`"
-    choice = EngineChooser().choose("auto", made)
-    assert choice.engine == "eager"
-    assert choice.reason is not None
-    assert choice.reason.startswith(reason)
+def test_a_model_that_writes_into_a_trained_parameter_is_eager() -> None:
+    """A program keeps what a forward pass writes into buffers, and cannot write into what it trains."""
+    clamped = """
+class Clamped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.tensor(0))
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        self.count += 1
+        {}
+        return x * self.scale
+"""
+    keeps, writes = (
+        candidate([*NET, {"type": "class", "source": clamped.format(statement)}])
+        for statement in ("pass", "self.scale.data.clamp_(0.0, 1.0)")
+    )
+    assert EngineChooser().choose("compiled", keeps) == Choice("compiled")
+    reason = "The model uses operators that the compiled engine does not support: `copy_ into 3.scale`."
+    assert EngineChooser().choose("auto", writes) == Choice("eager", reason)
     with pytest.raises(InvalidRequest):
-        EngineChooser().choose("compiled", made)
+        EngineChooser().choose("compiled", writes)
 
 
 @pytest.mark.skipif(runs_jax("cuda"), reason="JAX has GPU support here")
@@ -118,11 +125,6 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         lambda: candidate([*NET, {"type": "Dropout"}]),
         "#/architecture",
         "Layer `3` (Dropout) draws random numbers, which the compiled engine does not support.",
-    ),
-    "batch norm": (
-        lambda: candidate([*NET, {"type": "BatchNorm1d", "num_features": 2}]),
-        "#/architecture",
-        "Layer `3` (BatchNorm1d) keeps running statistics, which the compiled engine does not support.",
     ),
     "scheduler": (
         lambda: candidate(scheduler="ReduceLROnPlateau"),

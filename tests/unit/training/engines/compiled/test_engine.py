@@ -265,7 +265,7 @@ def test_running_statistics_side_by_side(batch_size: int | None, programs: Progr
     """Each training of a group keeps the statistics of its last and its best epoch; one of them diverges."""
     sections = [
         {"seed": seed, "optimizer": {"type": "SGD", "lr": lr}, "early_stopping": {"patience": 4}}
-        for seed, lr in enumerate((0.01, 1e20, 0.6))
+        for seed, lr in enumerate((0.01, 1e20, 0.1))
     ]
     layers = ARCHITECTURES["statistics"]
     members = [Member(components(layers, batch_size=batch_size, **each), programs) for each in sections]
@@ -280,9 +280,11 @@ def test_running_statistics_side_by_side(batch_size: int | None, programs: Progr
                 continue
             assert one.epoch == other.epoch
             for name, buffer in eager.components.model.named_buffers():
-                assert one.state[name].dtype == buffer.dtype
-                expected = other.state[name]
-                torch.testing.assert_close(one.state[name], expected, rtol=1e-3, atol=1e-5, equal_nan=True)
+                found, expected = one.state[name], other.state[name]
+                assert found.dtype == buffer.dtype
+                if eager.stop_reason is StopReason.DIVERGED and buffer.is_floating_point():
+                    continue  # huge values, of which no digit means anything
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
