@@ -38,6 +38,7 @@ class ProgramKey:
         masks_targets: Whether the loss leaves out missing targets.
         optimizer: JSON of its type, its structure and the names of its numbers.
         numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
+        has_plateau: Whether it depends on the losses (`ReduceLROnPlateau`).
         clips: Whether the norm of the gradients is limited.
         metrics: JSON of the metrics with their outputs and all their arguments.
         monitored: The value that decides on the best epoch; None without one.
@@ -56,6 +57,7 @@ class ProgramKey:
     masks_targets: bool
     optimizer: bytes
     numbers_per_step: bool
+    has_plateau: bool
     clips: bool
     metrics: bytes
     monitored: str | None
@@ -104,6 +106,7 @@ class ProgramKey:
             masks_targets=masks_targets,
             optimizer=_json([spec.optimizer.type, structure_of(optimizer), [*numbers_of(optimizer)]]),
             numbers_per_step=is_per_batch(spec.scheduler),
+            has_plateau=spec.scheduler is not None and spec.scheduler.type == "ReduceLROnPlateau",
             clips=spec.gradient_clip_norm is not None,
             metrics=_json(metrics),
             monitored=monitored_value(spec, validation is not None),

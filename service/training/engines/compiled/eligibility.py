@@ -82,11 +82,6 @@ def objections(candidate: Candidate) -> list[FieldError]:
 
 
 def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) -> Iterator[FieldError]:
-    if spec.scheduler is not None and spec.scheduler.type == "ReduceLROnPlateau":
-        detail = (
-            "The compiled engine does not support `ReduceLROnPlateau`, which reads the loss of each epoch."
-        )
-        yield FieldError("#/training/scheduler", detail)
     for index, metric in enumerate(spec.metrics):
         task = roles.metrics[metric.name].task
         constructor = METRICS[metric.type].classes[task]

@@ -27,6 +27,7 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
 from service.training.engines.compiled.checkpoint_conversion import CheckpointConverter
 from service.training.engines.compiled.epoch_inputs import EpochQueue
+from service.training.engines.compiled.plateau import plateau_of, plateau_options, plateau_state, set_plateau
 from service.training.engines.compiled.program import (
     DIVERGED,
     OUT_OF_PATIENCE,
@@ -80,6 +81,7 @@ class Member:
         # The checkpoint from which the program starts; it has the values that the program does not change.
         self._origin = self._initial_checkpoint()
         self._queue = EpochQueue(components, self._origin.rng["cpu"])
+        self._plateau = plateau_of(components.scheduler)
         self._state: State | None = None  # of this training, after the last call of the program
         self._best_to_evaluate: Snapshot | None = None  # set by `load_best`
 
@@ -128,8 +130,12 @@ class Member:
             patience=np.float64(np.inf if stopping is None else stopping.patience),
             min_delta=np.float64(0.0 if stopping is None else stopping.min_delta),
             units=None if units is None or not units.computed else unit_constants(units),
+            plateau=None if self._plateau is None else plateau_options(self._plateau),
         )
-        return self._converter.to_state(self._origin, components.monitor), constants
+        state = self._converter.to_state(self._origin, components.monitor)
+        if self._plateau is not None:
+            state = state._replace(plateau=plateau_state(self._plateau, components.optimizer))
+        return state, constants
 
     def epoch_inputs(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return orders and numbers of the next epochs, see `EpochQueue.peek`."""
@@ -155,11 +161,14 @@ class Member:
             self.stop_reason = StopReason.COMPLETED
         if ended == 0:
             return None
-        _, numbers = self._queue.peek(ended)  # [ended, 1 or S, H]
-        learning_rates = numbers[:, -1, 0]  # [ended], those of each epoch's last step
-        self._queue.pop(ended)
         values = history[:ended].T.copy()  # [C, ended]
-        values[self._columns.index(LEARNING_RATE)] = learning_rates
+        if self._plateau is None:
+            _, numbers = self._queue.peek(ended)  # [ended, 1 or S, H]
+            values[self._columns.index(LEARNING_RATE)] = numbers[:, -1, 0]  # those of each epoch's last step
+        else:
+            stepped = ended - (self.stop_reason is StopReason.DIVERGED)
+            set_plateau(self._plateau, self.components.optimizer, state.plateau, stepped)
+        self._queue.pop(ended)
         chunk = HistoryChunk(first_epoch, self._columns, np.where(np.isfinite(values), values, np.nan))
         self._update_monitor(scalars, chunk)
         return chunk

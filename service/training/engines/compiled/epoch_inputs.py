@@ -1,7 +1,8 @@
 """Inputs of the coming epochs of a training, drawn outside its program: sample orders and hyperparameters.
 
 PyTorch itself draws them (`torch.randperm` and the schedulers), one epoch after the other, so that their bits
-are those of the eager engine. Epochs are drawn before they are trained, and a program may train fewer than
+are those of the eager engine. The learning rate of `ReduceLROnPlateau` alone depends on the losses: a program
+computes it, see `plateau`. Epochs are drawn before they are trained, and a program may train fewer than
 were drawn (early stopping, divergence). Each drawn epoch therefore keeps the states it was drawn from: a
 checkpoint at its start holds these states, as if nothing had been drawn ahead.
 
@@ -10,7 +11,7 @@ Shapes in comments use the letters of `program`.
 
 from collections import deque
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.training.components import Components
+from service.training.engines.compiled.plateau import plateau_of
 from service.training.optimizers import current_numbers
 from service.training.schedulers import is_per_batch
 
@@ -73,6 +75,8 @@ class EpochQueue:
         self._queue: deque[DrawnEpoch] = deque()
         spec, self._batches = components.spec, components.batches
         self._per_step = is_per_batch(spec.scheduler)
+        # None where the learning rate is constant, or computed by the program.
+        self._scheduler = None if plateau_of(components.scheduler) else components.scheduler
         self._in_order = np.arange(0 if self._batches.is_full_batch else self._batches.rows, dtype=np.int32)
         self._shuffles = not self._batches.is_full_batch and spec.shuffle
         self._constant: DrawnEpoch | None = None
@@ -85,7 +89,7 @@ class EpochQueue:
         Returns:
             Orders int32 [epochs, n], or [epochs, 0] with a full batch; numbers float64 [epochs, 1 or S, H].
         """
-        if not self._shuffles and self._components.scheduler is None:
+        if not self._shuffles and self._scheduler is None:
             # Every epoch has the same inputs, and nothing is drawn: one serves all of them.
             one = self._constant = self._constant or self._draw()
             order = np.broadcast_to(one.order, (epochs, *one.order.shape))
@@ -102,7 +106,12 @@ class EpochQueue:
 
     def draw_state(self) -> DrawState:
         """Return the states that the current epoch was or will be drawn from."""
-        return self._queue[0].drawn_from if self._queue else self._current_state()
+        now = self._current_state()
+        if not self._queue:
+            return now
+        drawn_from = self._queue[0].drawn_from
+        # Only a schedule that is drawn ahead is ahead of the current epoch.
+        return drawn_from if self._scheduler is not None else replace(now, rng=drawn_from.rng)
 
     def _current_state(self) -> DrawState:
         scheduler = self._components.scheduler
@@ -124,6 +133,6 @@ class EpochQueue:
     def _next_numbers(self) -> list[float]:
         """Return the optimizer's numbers [H], the learning rate first, then step the scheduler."""
         numbers = list(current_numbers(self._components.optimizer).values())
-        if self._components.scheduler is not None:
-            self._components.scheduler.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
         return numbers

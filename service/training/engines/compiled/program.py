@@ -43,6 +43,7 @@ from service.datasets.prepare.encoding import IGNORED
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
+from service.training.engines.compiled.plateau import PlateauState, step_plateau
 from service.training.engines.compiled.unit_conversion import in_target_units
 from service.training.engines.compiled.update_rule import Shapes, Step, Structure, UpdateRule, unflatten
 
@@ -97,6 +98,7 @@ class State(NamedTuple):
         best_buffers: Those of the best epoch, as `buffers`.
         scalars: float64 [K, 8], see `Scalars`.
         sums: float64 [K, …] by metric, its sums over the current epoch.
+        plateau: float64 [K, 4], see `PlateauState`; None without such a schedule.
     """
 
     parameters: Any
@@ -108,6 +110,7 @@ class State(NamedTuple):
     best_buffers: dict[str, Any]
     scalars: Any
     sums: dict[str, Any]
+    plateau: Any = None
 
 
 class SampleArrays(NamedTuple):
@@ -141,6 +144,7 @@ class Constants(NamedTuple):
         patience: float64 [K], epochs without improvement that stop a job; infinite without early stopping.
         min_delta: float64 [K], the least improvement.
         units: float64 [K, …], see `unit_conversion`; None if no metric is in the units of the targets.
+        plateau: float64 [K, 8], see `PlateauOptions`; None without such a schedule.
     """
 
     untrained: dict[str, Any]
@@ -150,6 +154,7 @@ class Constants(NamedTuple):
     patience: Any
     min_delta: Any
     units: Any = None
+    plateau: Any = None
 
 
 class EpochInputs(NamedTuple):
@@ -269,6 +274,7 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
         gradients, state = _forward_backward(plan, plan.gradient_pass, state, constants, constants.train)
         state, row = _end_epoch(plan, state, constants)
         updated = _optimizer_step(plan, state, gradients, constants, inputs.numbers[index])
+        updated = _end_schedule(plan, updated, constants, row)
         # As in the eager engine, a loss that is not finite takes no step; patience that ends does.
         return _select(_status(state) == DIVERGED, state, updated), row
 
@@ -279,7 +285,12 @@ def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
     """Return an epoch of one step per batch, followed by the validation of the resulting parameters."""
     batches = plan.batches
     step = _over_jobs(_batch_step(plan, plan.gradient_pass, batches.size), jobs, shared=2)
-    end = _over_jobs(lambda state, constants: _end_epoch(plan, state, constants), jobs, shared=0)
+
+    def end_epoch(state: State, constants: Constants) -> tuple[State, Array]:
+        state, row = _end_epoch(plan, state, constants)
+        return _end_schedule(plan, state, constants, row), row
+
+    end = _over_jobs(end_epoch, jobs, shared=0)
 
     def epoch(states: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
         # Invariant: `batch` steps of the epoch are taken. A job's status changes only in `end`, so a job
@@ -417,6 +428,8 @@ def _optimizer_step(
     scalars = Scalars(*state.scalars)
     scalars = scalars._replace(steps=scalars.steps + 1)
     by_name = {name: numbers[position] for position, name in enumerate(plan.numbers)}
+    if state.plateau is not None:
+        by_name["lr"] = PlateauState(*state.plateau).learning_rate
     parameters, optimizer_state = plan.rule.update_all(
         plan.trained,
         state.parameters,
@@ -443,8 +456,9 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     nothing = jnp.nan if plan.ignores else 0.0
     train_loss = jnp.where(scalars.loss_weight > 0, scalars.loss_sum / scalars.loss_weight, nothing)
     validation_loss, validation_sums, state = _validate(plan, state, constants)
-    # The learning rate is known outside: `Member.record` fills its column.
-    values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}
+    # Without a plateau, the learning rate is known outside: `Member.record` fills its column.
+    rate = jnp.nan if state.plateau is None else PlateauState(*state.plateau).learning_rate
+    values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: rate}
     for name, metric in plan.metrics.items():
         values[f"train_{name}"] = metric.value(state.sums[name])
         values[f"validation_{name}"] = metric.value(validation_sums[name]) if validation_sums else jnp.nan
@@ -474,6 +488,15 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
         best_buffers=_select(improves, state.buffers, state.best_buffers),
     )
     return changed, jnp.stack([jnp.asarray(values[name], jnp.float64) for name in plan.columns])  # [C]
+
+
+def _end_schedule(plan: Plan, state: State, constants: Constants, row: Array) -> State:
+    """Step a schedule that depends on the losses of the epoch, given the epoch's history row [C]."""
+    if state.plateau is None:
+        return state
+    loss = row[plan.columns.index("train_loss" if constants.validation is None else "validation_loss")]
+    stepped = step_plateau(state.plateau, constants.plateau, loss)
+    return state._replace(plateau=jnp.where(_status(state) == DIVERGED, state.plateau, stepped))
 
 
 def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict[str, Any] | None, State]:

@@ -126,11 +126,6 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "#/architecture",
         "Layer `3` (Dropout) draws random numbers, which the compiled engine does not support.",
     ),
-    "scheduler": (
-        lambda: candidate(scheduler="ReduceLROnPlateau"),
-        "#/training/scheduler",
-        "The compiled engine does not support `ReduceLROnPlateau`, which reads the loss of each epoch.",
-    ),
     "metric": (
         lambda: candidate(metrics=["mean_squared_error", "explained_variance"]),
         "#/training/metrics/1",

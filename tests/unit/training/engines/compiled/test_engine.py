@@ -188,11 +188,17 @@ def test_repeatable_in_any_chunks(batch_size: int | None, programs: ProgramCache
     assert_same_checkpoint(whole.checkpoint(), cut.checkpoint())
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "Adafactor", "NAdam"])
-def test_resumes_bit_for_bit(optimizer: str, programs: ProgramCache) -> None:
+RESTARTS = {"type": "CosineAnnealingWarmRestarts", "T_0": 6}
+PLATEAU = {"type": "ReduceLROnPlateau", "patience": 1, "cooldown": 2, "threshold": 0.1, "factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [("Adam", RESTARTS), ("Adafactor", RESTARTS), ("NAdam", RESTARTS), ("Adam", PLATEAU)],
+)
+def test_resumes_bit_for_bit(optimizer: str, scheduler: dict[str, Any], programs: ProgramCache) -> None:
     """A training continued from a checkpoint file ends with the bits of an uninterrupted one."""
-    restarts = {"type": "CosineAnnealingWarmRestarts", "T_0": 6}
-    section = {"optimizer": {"type": optimizer, "lr": 0.02}, "batch_size": 4, "scheduler": restarts}
+    section = {"optimizer": {"type": optimizer, "lr": 0.02}, "batch_size": 4, "scheduler": scheduler}
     whole, first = (CompiledEngine(components(**section), programs) for _ in range(2))
     history = run(whole)
     chunk = first.advance(13)
@@ -301,6 +307,16 @@ def test_optimizers_side_by_side(optimizers: list[dict[str, Any]], programs: Pro
     assert_members_like_eager([{"optimizer": each, "batch_size": 4} for each in optimizers], programs)
 
 
+def test_plateaus_side_by_side(programs: ProgramCache) -> None:
+    """Each training of a group has its own options and learning rate; the options are no part of the key."""
+    options = [{"mode": "max", "patience": 5}, {"threshold_mode": "abs", "min_lr": 0.02}, {"cooldown": 0}]
+    members = assert_members_like_eager(
+        [{"scheduler": {**PLATEAU, **each}, "batch_size": 4} for each in options], programs
+    )
+    rates = {member.components.optimizer.param_groups[0]["lr"] for member in members}
+    assert len(rates) == len(options)
+
+
 def assert_members_like_eager(sections: list[dict[str, Any]], programs: ProgramCache) -> list[Member]:
     """Assert that each training of a group has the history of the eager engine; return the members."""
     members = [Member(components(**section), programs) for section in sections]
@@ -405,6 +421,8 @@ def test_schedulers_share_a_program(jax_is_set_up: None) -> None:
         for name in ("StepLR", "ExponentialLR", "OneCycleLR")
     )
     assert step.program_key == exponential.program_key != cyclic.program_key
+    plateau = components(scheduler=PLATEAU, batch_size=4)
+    assert plateau.program_key not in (step.program_key, cyclic.program_key)
 
 
 def test_the_cache_is_bounded(jax_is_set_up: None) -> None:
