@@ -91,6 +91,21 @@ def test_a_body_has_an_example(name: str) -> None:
     assert _json_bodies()[name]["examples"]
 
 
+def _json_answers() -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, operation in OPERATIONS.items():
+        for status, answer in operation["responses"].items():
+            if status.startswith("2") and "application/json" in answer.get("content", {}):
+                found.setdefault(name, []).append(answer["content"]["application/json"])
+    return found
+
+
+@pytest.mark.parametrize("name", _json_answers())
+def test_an_answer_has_an_example(name: str) -> None:
+    """Every operation with a JSON answer has an example of it; `tests.docs.record_answers` records them."""
+    assert any(content.get("examples") for content in _json_answers()[name])
+
+
 def test_the_service_serves_the_document(service: Service) -> None:
     """A running service serves the document at /openapi.json."""
     assert service.read("/openapi.json") == DOCUMENT

@@ -74,11 +74,11 @@ def assert_answers(found: list[Command], url: str, folder: Path) -> None:
         url: URL of the service that replaces localhost:8000.
         folder: Working directory of the shell.
     """
-    for command, printed in zip(found, _run(found, url, folder), strict=True):
+    for command, printed in zip(found, run_commands(found, url, folder), strict=True):
         compare(command, printed)
 
 
-def _run(found: list[Command], url: str, folder: Path) -> list[str]:
+def run_commands(found: list[Command], url: str, folder: Path) -> list[str]:
     """Return the output of each command."""
     script = "".join(f"{command.text}echo '{_END_OF_ANSWER}'\n" for command in found)
     script = script.replace(ADDRESS, url.removeprefix("http://").rstrip("/"))
