@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 import torch
 
@@ -53,6 +54,10 @@ from service.errors import FieldError, pointer_to
 from service.specs.data import DataDeclaration
 from service.specs.split import SPLIT_NAMES, SplitName
 from service.specs.transforms import Label
+
+# A part of the data that is encoded: the dataset that is divided, or a dataset that is a whole split.
+_DIVIDED: Final = "divided"
+_Part = Literal["divided"] | SplitName
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +124,16 @@ class _Division:
     splits: SplitRows
     whole_splits: Mapping[SplitName, RawRows]
     windows: SplitWindows | None = None
+
+    def raw_rows(self, errors: ErrorCollector) -> dict[_Part, RawRows]:
+        """Return the rows to encode: of windows, all rows of their series."""
+        kept = self.kept if self.windows is None else self.windows.series.rows
+        divided = RawRows(self.declared.dataset, kept, self.declared.pointers.__getitem__, errors)
+        whole = {
+            name: each._replace(rows=_kept_rows(each), series=None)
+            for name, each in self.whole_splits.items()
+        }
+        return {_DIVIDED: divided, **whole}
 
     def rows(self) -> dict[SplitName, Rows]:
         """Return the row numbers of each split, in its own dataset if it is a whole one."""
@@ -189,71 +204,32 @@ def prepare(
     errors = ErrorCollector()
     workspace = workspace or MemoryWorkspace()
     division = _divide(datasets, data, target_type, errors, input_names)
-    declared, kept, splits = division.declared, division.kept, division.splits
-    whole_kept = [(each.dataset, _kept_rows(each)) for each in division.whole_splits.values()]
-    rows = [(declared.dataset, kept), *whole_kept]
-    encoding = fit_encoding(declared, target_type, division.steps, rows, splits.train, ignored, errors)
-    errors.raise_if_any()
-    raw = RawRows(
-        declared.dataset,
-        kept if division.windows is None else division.windows.series.rows,
-        declared.pointers.__getitem__,
-        errors,
+    declared, raw = division.declared, division.raw_rows(errors)
+    whole = [(each.dataset, _kept_rows(each)) for each in division.whole_splits.values()]
+    rows = [(declared.dataset, division.kept), *whole]
+    encoding = fit_encoding(
+        declared, target_type, division.steps, rows, division.splits.train, ignored, errors
     )
-    has_weights = encoding.weights is not None
-    encoded = encode(encoding, raw, targets=True, weights=has_weights, workspace=workspace)
-    assert encoded.targets is not None
-    whole_rows = {
-        name: each._replace(rows=_kept_rows(each), series=None)
-        for name, each in division.whole_splits.items()
-    }
-    whole_encoded = {
-        name: encode(encoding, each, targets=True, weights=has_weights, workspace=workspace)
-        for name, each in whole_rows.items()
-    }
-    if target_rules is not None:
-        target_rules.check(encoding, raw, encoded.targets)
-        for name, each in whole_encoded.items():
-            assert each.targets is not None
-            target_rules.check(encoding, whole_rows[name], each.targets)
-    whole = {
-        name: _whole_samples(encoding, each, whole_encoded[name], workspace)
-        for name, each in division.whole_splits.items()
-    }
     errors.raise_if_any()
-    check_targets_differ(declared, encoding, target_type, encoded.targets, errors)
-    errors.raise_if_any()
-    # Row i of `kept_samples` is row kept[i] of the dataset; `splits` has row numbers of the dataset.
-    kept_samples = Samples(encoded.inputs, encoded.targets, weights=encoded.weights)
-
-    def select(name: SplitName) -> Samples | None:
-        if division.windows is not None:
-            return window_samples(encoding, encoded, division.windows.first[name], workspace)
-        rows: torch.Tensor = getattr(splits, name)
-        if not len(rows):
-            return None
-        # A range starts at 0: row numbers are positions. Otherwise `kept` is ascending and contains `rows`.
-        positions = rows if isinstance(kept, range) else torch.searchsorted(kept, rows)
-        if encoded.mapped:  # too large to be copied in training order
-            return replace(kept_samples, order=positions)
-        return kept_samples.take(positions)
-
-    train = select("train")
+    encoded = {
+        name: encode(encoding, each, targets=True, weights=encoding.weights is not None, workspace=workspace)
+        for name, each in raw.items()
+    }
+    _check_targets(declared, encoding, target_type, target_rules, raw, encoded, errors)
+    samples = _samples(division, encoding, encoded, workspace)
+    train = samples["train"]
     assert train is not None
     encoding = replace(
         encoding,
         model_input=input_names[0] if input_names is not None and len(input_names) == 1 else None,
         input_ranges=find_input_ranges(encoding, train),
     )
-    validation = whole.get("validation") or select("validation")
-    test = whole.get("test") or select("test")
-    by_split = {"train": train, "validation": validation, "test": test}
-    warnings = check_split_samples(declared, by_split, errors)
+    warnings = check_split_samples(declared, samples, errors)
     errors.raise_if_any()
     prepared = Prepared(
         train=train,
-        validation=validation,
-        test=test,
+        validation=samples["validation"],
+        test=samples["test"],
         encoding=encoding,
         dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
         rows=division.rows(),
@@ -262,6 +238,65 @@ def prepare(
     check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
     errors.raise_if_any()
     return prepared
+
+
+def _check_targets(
+    declared: DeclaredData,
+    encoding: Encoding,
+    target_type: TargetType,
+    rules: TargetRules | None,
+    raw: Mapping[_Part, RawRows],
+    encoded: Mapping[_Part, Encoded],
+    errors: ErrorCollector,
+) -> None:
+    """Check the values of the targets.
+
+    Raises:
+        InvalidRequest: With every error found so far.
+    """
+    if rules is not None:
+        for name, each in encoded.items():
+            assert each.targets is not None
+            rules.check(encoding, raw[name], each.targets)
+    errors.raise_if_any()
+    targets = encoded[_DIVIDED].targets
+    assert targets is not None
+    check_targets_differ(declared, encoding, target_type, targets, errors)
+    errors.raise_if_any()
+
+
+def _samples(
+    division: _Division, encoding: Encoding, encoded: Mapping[_Part, Encoded], workspace: Workspace
+) -> dict[SplitName, Samples | None]:
+    """Return the samples of each split; None for an empty one."""
+    whole = {
+        name: _whole_samples(encoding, each, encoded[name], workspace)
+        for name, each in division.whole_splits.items()
+    }
+    divided = encoded[_DIVIDED]
+    return {
+        name: whole.get(name) or _select(division, encoding, divided, name, workspace) for name in SPLIT_NAMES
+    }
+
+
+def _select(
+    division: _Division, encoding: Encoding, encoded: Encoded, name: SplitName, workspace: Workspace
+) -> Samples | None:
+    """Select the samples of a split from those of the divided dataset; None for an empty split."""
+    if division.windows is not None:
+        return window_samples(encoding, encoded, division.windows.first[name], workspace)
+    rows: torch.Tensor = getattr(division.splits, name)
+    if not len(rows):
+        return None
+    # Row i of `samples` is row kept[i] of the dataset, and `rows` are rows of the dataset. A range starts
+    # at 0: row numbers are positions. Otherwise `kept` is ascending and contains `rows`.
+    kept = division.kept
+    positions = rows if isinstance(kept, range) else torch.searchsorted(kept, rows)
+    assert encoded.targets is not None
+    samples = Samples(encoded.inputs, encoded.targets, weights=encoded.weights)
+    if encoded.mapped:  # too large to be copied in training order
+        return replace(samples, order=positions)
+    return samples.take(positions)
 
 
 def renumber(prepared: Prepared, values: Sequence[Label]) -> Prepared:
