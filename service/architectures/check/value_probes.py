@@ -7,12 +7,13 @@ but the last, so that a model of any size needs little memory.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation, children
 from service.architectures.text.module import ForwardModule
-from service.errors import FieldError, pointer_to
+from service.errors import FieldError, pointer_to, shorten
 from service.specs.architecture import ClassSpec, LayerSpec, Node, read_architecture
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -21,6 +22,8 @@ LARGE_WEIGHT = 1e3
 # Number of random weights: the signs of some may keep an output inside its bounds.
 TRIALS = 8
 SOURCE = "source"  # field of a class with its text
+SHOWN_CHARACTERS = 500  # of an error, in the log
+log = structlog.get_logger()
 
 
 def check_embeddings(
@@ -112,7 +115,10 @@ def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Any:
     try:
         with torch.no_grad():
             return torch.func.functional_call(model.eval(), tensors, tuple(inputs))
-    except Exception:  # shapes are checked already; two samples may be too few for this model
+    except MemoryError:
+        raise  # the caller names the memory limit
+    except Exception as error:  # shapes are checked already; two samples may be too few for this model
+        log.info("values of a model are not checked", reason=shorten(str(error), SHOWN_CHARACTERS))
         return None
 
 
