@@ -21,6 +21,9 @@ SHOWN_LOG_CHARACTERS = 4000
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
+# Threads wait for each other in every operation of a small model, the longer the more processes run tests.
+torch.set_num_threads(1)
+
 # Assertions in these helpers show both values when they fail, as those in tests do.
 pytest.register_assert_rewrite("tests.support.script", "tests.support.toys")
 

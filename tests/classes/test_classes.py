@@ -1,6 +1,5 @@
 """Pasted classes are what the same texts are as Python: print, names, values, outputs and training."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -25,7 +24,6 @@ from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from tests.classes.cases import CASES, ROWS, SOURCES, Case
 from tests.classes.plain import plain_fit, run_as_python, tensors_of
-from tests.support.script import threads
 from tests.support.toys import column, run
 
 TRAIN_LOSS, VALIDATION_LOSS, _ = LOSS_COLUMNS
@@ -37,13 +35,6 @@ REFUSED = frozenset({"unet", "mini_gpt"})  # running statistics, dropout
 # PyTorch warns of its own older functions, and of options without an effect.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Run with one thread: their number changes the last bits of sums."""
-    with threads(1):
-        yield
 
 
 def constructed(case: Case) -> nn.Module:

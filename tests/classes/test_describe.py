@@ -1,7 +1,6 @@
 """Described classes: the service's model computes, trains and loads what the module of Python does."""
 
 import sys
-from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
@@ -14,7 +13,6 @@ from service.architectures.build import build
 from service.specs.architecture import read_architecture
 from tests.classes.cases import CASES, SOURCES, Case
 from tests.classes.plain import Record, tensors_of
-from tests.support.script import threads
 
 SEED, STEPS = 3, 2
 # Those whose `forward` torch.fx cannot trace, or whose states a `module` cannot express.
@@ -22,13 +20,6 @@ LEAST_TRACED = 35
 # PyTorch warns of its own older functions; a traced class warns of its initial values.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Run with one thread: their number changes the last bits of sums."""
-    with threads(1):
-        yield
 
 
 def arguments_of(case: Case) -> dict[str, Any]:

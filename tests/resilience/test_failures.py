@@ -72,8 +72,8 @@ def assert_equal(service: Service, job_id: str, other_id: str) -> None:
 def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     """Frozen workers are killed and replaced, and another worker continues their job."""
     service = hasty_service
-    twin = service.succeeded(interruptible(epochs=3000))
-    job_id = service.saved(interruptible(epochs=3000))
+    twin = service.succeeded(interruptible())
+    job_id = service.saved(interruptible())
     frozen = wait_for_workers(service, WORKERS)
     for worker in frozen:
         worker.suspend()
@@ -90,7 +90,7 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
 def test_a_frozen_worker_is_killed_while_the_database_is_locked(hasty_service: Service) -> None:
     """Frozen workers are killed although the database is locked."""
     service = hasty_service
-    job_id = service.running(interruptible(epochs=3000))
+    job_id = service.running(interruptible())
     frozen = wait_for_workers(service, WORKERS)
     with sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None) as holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -208,12 +208,12 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
 def test_a_killed_fork_server_is_replaced(hasty_service: Service) -> None:
     """Jobs continue after a kill of the fork server, and killed workers and helpers are replaced."""
     service = hasty_service
-    running = service.running(interruptible(epochs=1500))
+    running = service.running(interruptible())
     (server,) = service.children("fork server")
     server.kill()
     until(lambda: [each.pid for each in service.children("fork server")] not in ([], [server.pid]))
     assert service.ended(running)["attempt"] == 1
-    again = service.saved(interruptible(epochs=1500))
+    again = service.saved(interruptible())
     victim = worker_of(service, again)
     for child in [victim, *service.children("helper")]:
         child.kill()
@@ -237,10 +237,10 @@ def test_a_killed_service_loses_nothing(hasty_service: Service) -> None:
     service = hasty_service
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     before = contents(service, ended)
-    undisturbed = service.succeeded(interruptible(epochs=2500))
+    undisturbed = service.succeeded(interruptible())
     resumed = service.log.read_text().count("job resumed")
     blocking = [service.running(thermometer(epochs=LONG)) for _ in range(WORKERS - 1)]
-    running = service.saved(interruptible(epochs=2500))
+    running = service.saved(interruptible())
     queued = [service.queued(thermometer(epochs=5)) for _ in range(3)]
     service.kill()
     service.start()

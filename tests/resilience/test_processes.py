@@ -1,17 +1,22 @@
 """Processes of the service: their work, their death and their replacement."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from service.settings import Settings
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, Ending
+from service.storage.planned_job import PlannedJob
 from tests.support.fits import ORDERED, thermometer
 from tests.support.long_fits import interruptible
 from tests.support.processes import worker_of, worker_pids, workers
+from tests.support.records import DONE, claimed, new_dataset, new_job
 from tests.support.server import Service, until
+from tests.support.storage import open_storage
 
 IDLE_WINDOW_SECONDS = 2.0
 # A heartbeat is one SQL statement every five seconds.
@@ -69,9 +74,9 @@ def test_idle_workers_use_no_processor_time(service: Service) -> None:
 
 def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service: Service) -> None:
     """Another worker continues the job of a killed worker with the bits of an undisturbed job."""
-    undisturbed = service.succeeded(interruptible(epochs=2500))
+    undisturbed = service.succeeded(interruptible())
     before = {worker.pid for worker in workers(service)}
-    job_id = service.running(interruptible(epochs=2500))
+    job_id = service.running(interruptible())
     busy = worker_of(service, job_id)
     busy.kill()
     job = service.ended(job_id)
@@ -101,16 +106,17 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
     until(checked)
 
 
-def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[..., Service]) -> None:
+def test_the_service_deletes_jobs_past_their_retention(tmp_path: Path) -> None:
     """The service deletes jobs and their checkpoints after the retention period."""
-    before = start_service(workers=1, helpers=1)
-    job_id = before.succeeded(thermometer(epochs=1))["id"]
-    checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
-    assert [*checkpoints.iterdir()]
-    before.stop()
-    after = Service(before.data_dir, workers=0, helpers=1, retention_days=1e-9).launch()
+    with open_storage(Settings(data_dir=tmp_path / "data")) as storage:
+        job, _ = storage.jobs.submit("default", PlannedJob(new_job(), new_dataset()))
+        claim = Claim.of(claimed(storage.claims))
+        checkpoint = storage.artifacts.put(f"checkpoints/{job.id}", b"state")
+        storage.claims.save_checkpoint(claim, NewCheckpoint(1, checkpoint, 5))
+        storage.claims.finish(Ending(claim, DONE))
+    service = Service(tmp_path / "data", workers=0, helpers=1, retention_days=1e-9).launch()
     try:
-        until(lambda: after.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
-        until(lambda: not [*checkpoints.iterdir()])
+        until(lambda: service.client.get(f"/v1/jobs/{job.id}").status_code == httpx.codes.NOT_FOUND)
+        until(lambda: not [*(service.data_dir / "artifacts" / "checkpoints" / job.id).iterdir()])
     finally:
-        after.stop()
+        service.stop()

@@ -69,7 +69,7 @@ class Site:
     @cached_property
     def undisturbed(self) -> dict[str, Any]:
         """A job that nothing has disturbed."""
-        return self.service.succeeded(interruptible(epochs=3000))
+        return self.service.succeeded(interruptible())
 
     def freeze(self, process: WorkerProcess) -> None:
         """Suspend all processes of a worker process while none holds a lock of the database."""
@@ -99,7 +99,7 @@ class Site:
         return False
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.exhaustive), "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Start the processes on each database."""
     folder = tmp_path_factory.mktemp("site")
@@ -157,7 +157,7 @@ def test_a_thawed_worker_cannot_write(site: Site) -> None:
     twin = site.undisturbed
     second = site.second
     site.freeze(second)  # so that the first claims the job
-    job_id = service.saved(interruptible(epochs=3000))
+    job_id = service.saved(interruptible())
     second.thaw()
     site.freeze(site.first)
     begin = time.monotonic()
@@ -181,7 +181,7 @@ def test_a_stopped_process_releases_its_job(site: Site) -> None:
     twin = site.undisturbed
     second = site.second
     site.freeze(site.first)  # so that the second claims the job
-    job_id = service.saved(interruptible(epochs=3000))
+    job_id = service.saved(interruptible())
     second.stop()
     waiting = service.job(job_id)
     assert (waiting["status"], waiting["attempt"]) == ("queued", 1)

@@ -1,4 +1,7 @@
-"""The life of jobs with forked and with spawned workers."""
+"""The life of jobs with forked and with spawned workers of two threads.
+
+Other tests show the life of jobs with forked workers of one thread.
+"""
 
 from collections.abc import Callable
 
@@ -13,7 +16,7 @@ from tests.support.script import assert_equal, fit_thermometer, threads
 from tests.support.server import Service, until
 
 # Seconds on a slow machine: two threads wait for each other in every operation of a small model.
-EPOCHS = 600
+EPOCHS = 300
 
 
 @pytest.fixture(scope="module", params=["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
@@ -37,7 +40,7 @@ def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
     assert len(service.predict(job["id"], {"columns": {"t_u": [50.0]}})["outputs"]) == 1
 
 
-@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=pytest.mark.exhaustive)])
 def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service_of: Service, engine: str) -> None:
     """A job whose worker is killed ends with the bits of an undisturbed job."""
     service = service_of
@@ -55,6 +58,7 @@ def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service_of: Servi
     assert len(wait_for_workers(service, 2)) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_running_job_is_cancelled(service_of: Service) -> None:
     """A running job is cancelled, and its worker claims the next job."""
     service = service_of
@@ -63,6 +67,7 @@ def test_a_running_job_is_cancelled(service_of: Service) -> None:
     assert service.succeeded(thermometer(epochs=1))["attempt"] == 1
 
 
+@pytest.mark.exhaustive
 def test_a_paused_job_resumes_from_its_checkpoint(service_of: Service) -> None:
     """A paused job resumes from its checkpoint and ends like its twin."""
     service, body = service_of, interruptible(epochs=EPOCHS)

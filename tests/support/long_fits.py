@@ -6,6 +6,8 @@ from tests.support.fits import LONG, tensors, thermometer
 from tests.support.server import Service, until
 
 CANCEL_SECONDS = 2.0
+# Enough to save a checkpoint in, and to be interrupted after it, on a fast machine.
+EPOCHS = 1500
 INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
 LAYERS = [
     {"type": "Linear", "out_features": 16},
@@ -17,7 +19,7 @@ LAYERS = [
 
 def interruptible(**training: Any) -> dict[str, Any]:
     """Return a request for a mini-batch fit that takes seconds."""
-    return tensors(INPUTS, TARGETS, LAYERS, **{"epochs": 1000, "batch_size": 16, **training})
+    return tensors(INPUTS, TARGETS, LAYERS, **{"epochs": EPOCHS, "batch_size": 16, **training})
 
 
 def squaring(width: int, times: int, **training: Any) -> dict[str, Any]:
