@@ -86,6 +86,7 @@ bench-all: $(INSTALLED) ## run all benchmarks: also H2O-3 (needs Java), recordin
 	@$(BIN)/python -m benchmarks.recording
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.many_jobs
+	@$(BIN)/python -m benchmarks.classes
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 	@$(BIN)/python -m benchmarks.beyond_memory
 

@@ -92,6 +92,9 @@ BERT = {
     **{"longest": 8, "std": 0.02, "pad": 0, "labels": 3},
 }
 GPT = {"block": 6, "vocab": 11, "layers": 2, "heads": 2, "width": 8, "dropout": 0.1, "bias": False}
+FT_TRANSFORMER: dict[str, Any] = {
+    **{"numbers": 3, "categories": [4, 3], "d": 8, "heads": 2, "layers": 2, "dropout": 0.1},
+}
 TEXT_CNN = {
     "words": 9,
     "width": 4,
@@ -180,7 +183,7 @@ CASES: Sequence[Case] = (
     ),
     case(
         *("ft_transformer", numbers(3), integers(3, 2)),
-        **{"numbers": 3, "categories": [4, 3], "d": 8, "heads": 2, "layers": 2, "dropout": 0.1},
+        **FT_TRANSFORMER,
         prenormalization=True,
     ),
     case("tabular_resnet", numbers(4), d_in=4, d=6, factor=1.5, layers=2, dropout=0.1),

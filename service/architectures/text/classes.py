@@ -66,7 +66,8 @@ class ClassStatement(Statement):
         Raises:
             ForwardError: If it cannot have its bases.
         """
-        run, own = frame.run, TextClass()
+        run = frame.run
+        own = TextClass(run)
         bases = self._bases(frame)
         type_: type = run.guard(self.at, lambda: type(self.name, bases, {TEXT_CLASS: own}), ())
         is_module = issubclass(type_, nn.Module)
@@ -112,11 +113,16 @@ class ClassStatement(Statement):
 
 
 def _apply(self: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """Move a module as PyTorch does, and also the tensors that are plain attributes."""
+    """Move a module as PyTorch does, and also the tensors that are plain attributes.
+
+    Recorded passes refer to the old ones.
+    """
     nn.Module._apply(self, convert, recurse)  # type: ignore[no-untyped-call]
     for name, value in vars(self).items():
         if isinstance(value, Tensor):
             vars(self)[name] = convert(value)
+    for own in filter(None, map(text_class, type(self).__mro__)):
+        own.run.replays.clear()
     return self
 
 
@@ -128,12 +134,19 @@ def _method(run: Run, function: TextFunction) -> Any:
         if run.depth:  # a module of a forward pass that is running
             result = call_function(run, definition.at, function, [self, *positional], named)
             return result if type(result) is Tensor else run.guard(definition.at, lambda: bounded(result), ())
-        device = next((each.device for each in tensors_in((positional, named))), torch.device("cpu"))
         if run.inputs is not None and len(positional) == len(run.inputs):
             named, positional = dict(zip(run.inputs, positional, strict=True)), ()
-        with run.forward_pass(device):
-            result = call_function(run, definition.at, function, [self, *positional], named)
-            return run.guard(definition.at, lambda: bounded(result), ())
+
+        def evaluate() -> Any:
+            device = next((each.device for each in tensors_in((positional, named))), torch.device("cpu"))
+            with run.forward_pass(device):
+                result = call_function(run, definition.at, function, [self, *positional], named)
+                return run.guard(definition.at, lambda: bounded(result), ())
+
+        if run.observer is not None or run.is_check:
+            return evaluate()
+        inputs = {str(name): value for name, value in (*enumerate(positional), *named.items())}
+        return run.replays.run(self, inputs, evaluate, run.guard, run.persistent)
 
     forward.__name__ = definition.name
     return forward

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.text.errors import ForwardError, SourceLocation, forward_error
+from service.architectures.text.replay import Replays
 
 MAX_STEPS = 200_000
 MAX_DEPTH = 40
@@ -92,6 +93,7 @@ class Run:
         persistent: Lists, dictionaries, sets, iterators and unsaved tensors of the model, by `id`; the
             references keep an `id` from being used again.
         unsaved_storages: Storages of the tensors among them.
+        replays: Recorded forward passes.
     """
 
     text: SourceText
@@ -110,6 +112,7 @@ class Run:
     locations: dict[int, SourceLocation] = field(default_factory=dict)
     persistent: Mapping[int, Any] = field(default_factory=dict)
     unsaved_storages: frozenset[int] = frozenset()
+    replays: Replays = field(default_factory=Replays)
 
     def location_of(self, at: Any) -> SourceLocation:
         """Return the location of a syntax node."""
@@ -180,6 +183,10 @@ class Run:
         Raises:
             ForwardError: If the operation fails and there is no observer.
         """
+        recorder = self.replays.recorder
+        before = None if recorder is None else recorder.place
+        if recorder is not None:
+            recorder.place = (at, operands)
         try:
             return call()
         except ForwardError:
@@ -197,6 +204,9 @@ class Run:
             if self.observer is None or self.constructing:
                 raise forward_error(location, error, operands) from error
             raise self.observer.failed(location, error, operands) from None
+        finally:
+            if recorder is not None:
+                recorder.place = before
 
     def keep(self, at: Any, value: Any) -> Any:
         """Check the size of a tensor that a construction has computed.

@@ -28,6 +28,33 @@ _STATIC: frozenset[Any] = frozenset(
 )
 
 
+# They depend on how a tensor was computed, and on whether parameters are trained.
+_AUTOGRAD: frozenset[Any] = frozenset(
+    getattr(Tensor, name).__get__
+    for name in ("_version", "grad_fn", "grad", "is_leaf", "output_nr", "requires_grad", "retains_grad")
+)
+# The shape of their result depends on values.
+_RESIZING = """
+    _pack_padded_sequence _pad_packed_sequence _unique _unique2 argwhere bincount combinations histc
+    masked_select nonzero nonzero_static unique unique_consecutive unique_dim
+""".split()  # noqa: SIM905
+
+
+def reads_autograd(function: Any) -> bool:
+    """Return whether a function of PyTorch reads how a tensor was computed."""
+    return function in _AUTOGRAD
+
+
+def resizes(function: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Return whether the shape of the result of a call may depend on the values of tensors."""
+    name = getattr(function, "__name__", "")
+    if name == "__getitem__":
+        return any(each.dtype in (torch.bool, torch.uint8) for each in tensors_in(positional[1]))
+    if name == "repeat_interleave":
+        return len(list(tensors_in((positional, named)))) > 1 or (not positional[1:] and not named)
+    return name in _RESIZING or (name == "where" and len(positional) + len(named) == 1)
+
+
 def reads_values(function: Any, operands: Any, result: Any) -> bool:
     """Return whether a call of a function of PyTorch makes Python values of the values of tensors.
 

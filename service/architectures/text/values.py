@@ -107,6 +107,7 @@ class TextClass:
     """The definition of a class of the text.
 
     Attributes:
+        run: The evaluation of the text.
         attributes: Functions and values of the body, by name.
         fields: Names of the fields of a dataclass, in order; None for other classes.
         draws: Of the class of a model, whether its constructor draws random numbers beside those of layers.
@@ -114,6 +115,7 @@ class TextClass:
             parameters, or lie in the memory of the state.
     """
 
+    run: Run
     attributes: dict[str, Any] = field(default_factory=dict)
     fields: tuple[str, ...] | None = None
     draws: bool = False
