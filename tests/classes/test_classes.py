@@ -32,7 +32,7 @@ TRAINING_ROWS = 4
 PASSES = 1.0, 0.5, -1.0  # the first is evaluated, the second recorded, the third replayed
 # The others take a second each to compile.
 COMPILED = frozenset({"mnist_mlp", "nbeats", "actor_critic"})
-REFUSED = frozenset({"unet", "mini_gpt"})  # running statistics, dropout
+REFUSED = frozenset({"mini_gpt"})  # dropout
 # PyTorch warns of its own older functions, and of options without an effect.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
