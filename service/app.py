@@ -43,6 +43,7 @@ from service.events.watch import Watch
 from service.executors.local import worker_process as worker
 from service.executors.local.executor import LocalExecutor
 from service.helper import pool as helper
+from service.helper.batching import Batching
 from service.helper.pool import HelperPool
 from service.maintenance import Housekeeper
 from service.processes.starter import Starter, make_starter
@@ -204,6 +205,7 @@ def _run_services(
                 spool=spool,
                 executor=executor,
                 helpers=helpers,
+                batching=Batching(helpers),
                 watch=shutdown.watch,
             )
         )

@@ -17,6 +17,7 @@ from service.api.readiness import Readiness
 from service.errors import Unavailable
 from service.events.watch import SharedReads, Watch
 from service.executors.base import Executor
+from service.helper.batching import Batching
 from service.helper.client import NOBODY, Caller, Helpers
 from service.helper.request import Request as HelperRequest
 from service.processes.channel import BodyInFile
@@ -72,6 +73,7 @@ class Services:
         commits: Threads that commit submissions.
         spool: Temporary folders of request bodies.
         helpers: The helpers; in a dependency of a route, those of its client.
+        batching: Calls of the helpers for small predictions.
     """
 
     settings: Settings
@@ -81,6 +83,7 @@ class Services:
     spool: Spool
     executor: Executor
     helpers: Helpers
+    batching: Batching
     watch: Watch
     reads: SharedReads = field(default_factory=SharedReads)
 

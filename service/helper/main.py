@@ -10,20 +10,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 import torch
 
-from service import retry_after
-from service.errors import (
-    NESTED_TOO_DEEP,
-    FitserveError,
-    InvalidRequest,
-    LimitExceeded,
-    unexpected_error,
-)
-from service.file_errors import unavailable
 from service.helper.messages import REQUESTS
-from service.helper.request import PROBLEMS, Problem
+from service.helper.problems import problem_of
+from service.helper.request import PROBLEMS
 from service.helper.tasks import Tasks
 from service.logs import configure_logging
 from service.preflight.cache import PreflightCache
@@ -31,10 +22,7 @@ from service.processes.channel import Channel
 from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
-from service.training.out_of_memory import is_out_of_memory
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
-
-log = structlog.get_logger()
 
 _WARM = object()
 
@@ -49,21 +37,8 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
         request = REQUESTS.load(header)
         message, content = tasks.run(request, body)
         return request.answers.dump(message), content
-    except FitserveError as error:
-        problem = error
-    except RecursionError:
-        problem = InvalidRequest(NESTED_TOO_DEEP)
     except Exception as error:
-        if is_out_of_memory(error):
-            problem = LimitExceeded("The request exceeds the memory limit of a helper.")
-        elif isinstance(error, OSError):  # a file to write, such as the answer, or one to read
-            log.warning("task failed", task=header.get("type"), reason=str(error))
-            summary = "A file that the request needs can't be written or read"
-            problem = unavailable(error, summary, retry_after.SPOOL_SECONDS)
-        else:  # a defect of this task: the process can serve the others
-            log.exception("task failed", task=header.get("type"))
-            problem = unexpected_error()
-    return PROBLEMS.dump(Problem.of(problem)), b""
+        return PROBLEMS.dump(problem_of(error, str(header.get("type")))), b""
 
 
 def preload() -> None:

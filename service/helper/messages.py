@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from service.helper.request import Lane, Request
+from service.helper.request import Lane, Problem, Request
 from service.processes.messages import Messages
 from service.specs.split import SplitName
 from service.specs.upload import DownloadFormat, Upload
@@ -240,6 +240,35 @@ class Predict(Request[InBody | InFile]):
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """The answers to a `PredictRows`, in the order of its parts.
+
+    Attributes:
+        parts: For each part, the length of its answer in the body, in bytes; its error; or None if it needs a
+            `Predict` of its own, because it names a dataset or has many rows.
+    """
+
+    parts: Sequence[int | Problem | None]
+
+
+@dataclass(frozen=True)
+class PredictRows(Request[Predicted]):
+    """Predict for rows of several clients of one model; each part gets the answer that it would get alone.
+
+    Attributes:
+        owner: The owner of the job.
+        job_id: The job.
+        checkpoint: As in `GetParameters`.
+        lengths: Lengths of the parts in the body, in bytes; each is a JSON document.
+    """
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    lengths: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Evaluate(Request[InBody]):
     """Compute loss and metrics on labelled rows of the body, of an upload or of a split of the job's data.
 
@@ -345,6 +374,7 @@ REQUESTS = Messages[Request[Any]](
     GetParameters,
     GetParameter,
     Predict,
+    PredictRows,
     Evaluate,
     ExportModel,
     GetEncoding,

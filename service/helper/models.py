@@ -1,11 +1,12 @@
 """The trained models that a helper keeps loaded."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import orjson
 from cachetools import LRUCache
 
-from service.errors import CheckpointNotFound, NoCheckpointYet
+from service.errors import ArtifactNotFound, CheckpointNotFound, NoCheckpointYet
 from service.inference.model import TrainedModel
 from service.jobs.checkpoint_reads import read_checkpoint
 from service.specs.training import TrainingSpec
@@ -14,6 +15,7 @@ from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 
 MAX_LOADED_BYTES = 512 * 2**20
+MAX_CHOSEN = 10_000
 
 
 class Models:
@@ -33,6 +35,8 @@ class Models:
         self._loaded = LRUCache[tuple[str, str | None], tuple[TrainedModel, int]](
             max_bytes, getsizeof=lambda entry: min(entry[1], max_bytes)
         )
+        # By owner, job and `which`: the checkpoint that was chosen, and the version of the database.
+        self._chosen = LRUCache[tuple[str, str, str | None], tuple[CheckpointRow, int | None]](MAX_CHOSEN)
 
     def get(self, owner: str, job_id: str, which: str | None) -> TrainedModel:
         """Load the model of a job; see `get_saved`."""
@@ -51,13 +55,20 @@ class Models:
             NoCheckpointYet: The job has no checkpoint yet.
             CheckpointNotFound: The job has no such checkpoint.
         """
-        return read_checkpoint(
+        key, version = (owner, job_id, which), self._storage.database.version()
+        row, chosen_at = self._chosen.get(key, (None, None))
+        if row is not None and chosen_at == version is not None:
+            with suppress(ArtifactNotFound):
+                return self._model(owner, row, which), row
+        model, row = read_checkpoint(
             self._storage,
             owner,
             job_id,
             lambda rows: _choose(rows, which),
             lambda row: (self._model(owner, row, which), row),
         )
+        self._chosen[key] = row, version
+        return model, row
 
     def _model(self, owner: str, row: CheckpointRow, which: str | None) -> TrainedModel:
         key = (row.artifact, which)

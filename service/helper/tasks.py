@@ -52,12 +52,15 @@ from service.helper.messages import (
     InFile,
     PlanJob,
     Predict,
+    Predicted,
+    PredictRows,
     ReadDataset,
     ReadParameterSet,
     UploadStored,
 )
 from service.helper.models import Models
-from service.helper.request import Request
+from service.helper.problems import problem_of
+from service.helper.request import Problem, Request
 from service.helper.request_bodies import (
     JsonTable,
     columns_as_sent,
@@ -71,6 +74,7 @@ from service.inference.answer_file import write_csv, write_json
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import Extent, evaluate_rows
 from service.inference.exports import EXPORTS
+from service.inference.model import TrainedModel
 from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.data import JobData, split_document
@@ -240,6 +244,21 @@ class Tasks:
         return InFile(), b""
 
     @run.register
+    def _predict_rows(self, request: PredictRows, body: bytes) -> tuple[Predicted, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        parts, answers, start = list[int | Problem | None](), list[bytes](), 0
+        for length in request.lengths:
+            try:
+                answer = _predict_one_slice(model, body[start : start + length])
+            except Exception as error:
+                parts.append(problem_of(error, type(request).__name__))
+            else:
+                parts.append(None if answer is None else len(answer))
+                answers.append(answer or b"")
+            start += length
+        return Predicted(parts), b"".join(answers)
+
+    @run.register
     def _evaluate(self, request: Evaluate, body: bytes) -> tuple[InBody, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
         if request.split is not None:
@@ -327,16 +346,10 @@ class Tasks:
             assert request.upload is not None
             needed = [name for name in columns if name != encoding.weights]
             return self._with_ids(_read_for_model(content, needed), request.upload, encoding)
-        document: dict[str, Any] | list[Any] = content.document
-        if isinstance(document, list):
+        document = _document_of_rows(content, spec)
+        if isinstance(document, list) or document.get("dataset_id") is None:
             return document
-        rows_request = validated(spec, document)
-        if len(document.keys() - {"targets", "weights"}) != 1:
-            detail = f"Give exactly one of {FORMS_TEXT}, or a `dataset_id`."
-            raise InvalidRequest(errors=[FieldError("#", detail)])
-        if rows_request.dataset_id is None:
-            return document
-        return self._dataset(request.owner, rows_request.dataset_id)
+        return self._dataset(request.owner, document["dataset_id"])
 
     def _with_ids(self, dataset: Dataset, upload: Upload, encoding: Encoding) -> Dataset:
         """Add the ids of an uploaded table as they were sent."""
@@ -348,6 +361,28 @@ class Tasks:
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
         return self._storage.artifacts.load(artifact, load_dataset)
+
+
+def _predict_one_slice(model: TrainedModel, body: bytes) -> bytes | None:
+    """Predict for rows of JSON; None if they are those of a dataset, or more than a slice."""
+    document = _document_of_rows(parse_table(body), PredictionRequest)
+    if isinstance(document, dict) and "dataset_id" in document:
+        return None
+    slices = predict(model, document)
+    first = next(slices)
+    return orjson.dumps(first) if next(slices, None) is None else None
+
+
+def _document_of_rows(content: JsonTable, spec: type[PredictionRequest]) -> dict[str, Any] | list[Any]:
+    """Return a JSON body with rows, or with the id of a dataset, validated."""
+    document: dict[str, Any] | list[Any] = content.document
+    if isinstance(document, list):
+        return document
+    validated(spec, document)
+    if len(document.keys() - {"targets", "weights"}) != 1:
+        detail = f"Give exactly one of {FORMS_TEXT}, or a `dataset_id`."
+        raise InvalidRequest(errors=[FieldError("#", detail)])
+    return document
 
 
 def _read_for_model(content: FileContent, needed: Sequence[str]) -> Dataset:

@@ -59,6 +59,7 @@ class Database:
         backend = read_url(url).get_backend_name()
         self._statement_seconds = statement_seconds
         self._closed = threading.Event()
+        self._observer: Any = None  # the connection of `version`, which makes no commits
         if backend == "postgresql":
             # Pinging before use survives a restart of Postgres.
             self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=statement_seconds)
@@ -92,9 +93,26 @@ class Database:
         """
         return _transaction(self._writer, self._queue())
 
+    def version(self) -> int | None:
+        """Return a number that is another one after each commit; None if the database has none, as Postgres.
+
+        It is for one thread, and takes a tenth of the time of a query.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return None
+        try:
+            if self._observer is None:
+                self._observer = self._engine.raw_connection()
+            (version,) = self._observer.driver_connection.execute("PRAGMA data_version").fetchone()
+        except (sqlite3.Error, DatabaseError):  # it is locked or gone: a query finds out
+            return None
+        return int(version)
+
     def close(self) -> None:
         """Close all connections; statements that still wait for Postgres fail as if it were unreachable."""
         self._closed.set()
+        if self._observer is not None:
+            self._observer.close()
         self._engine.dispose()
 
     def _open_postgres(self, dialect: object, record: object, arguments: Any, options: Any) -> "_Postgres":

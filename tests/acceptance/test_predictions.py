@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -54,6 +56,69 @@ def test_every_form_predicts_the_same(service: Service, fit: dict[str, Any]) -> 
     assert all(answer == answers[0] for answer in answers)
     assert torch.tensor(answers[0]["outputs"]).shape == (11, 1)
     assert answers[0].keys() == {"epoch", "outputs"}
+
+
+def test_concurrent_clients_get_the_answers_to_their_own_rows(
+    service: Service, fit: dict[str, Any], species: dict[str, Any]
+) -> None:
+    """32 clients of two models get what they get alone; wrong rows and clients that leave harm none."""
+    rows: list[tuple[str, Any]] = [(fit["id"], {"inputs": [[u + 0.1]]}) for u in T_U]
+    rows += [(fit["id"], {"columns": {"t_u": T_U[:count]}}) for count in range(1, 11)]
+    rows += [(species["id"], {"rows": [{"petal": petal, "sepal": 5.1}]}) for petal in FLOWERS["petal"][:11]]
+    alone = [service.predict(*each) for each in rows]
+    wrong = service.client.post(fit["links"]["predictions"], json={"inputs": [[1.0, 2.0]]}).json()["errors"]
+    host, port = service.client.base_url.host, service.client.base_url.port
+    head = f"POST {fit['links']['predictions']} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    left = (
+        f"{head}Content-Type: application/json\r\nContent-Length: 18\r\n\r\n".encode()
+        + b'{"inputs": [[1.5]]}'
+    )
+
+    def leave() -> None:
+        with socket.create_connection((host, port)) as client:
+            client.sendall(left)
+
+    def is_refused() -> bool:
+        answer = service.client.post(fit["links"]["predictions"], json={"inputs": [[1.0, 2.0]]})
+        return bool(
+            answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and answer.json()["errors"] == wrong
+        )
+
+    with ThreadPoolExecutor(len(rows)) as clients:
+        for _ in range(5):
+            found = [clients.submit(service.predict, *each) for each in rows]
+            refused = [clients.submit(is_refused) for _ in range(4)]
+            for _ in range(4):
+                clients.submit(leave)
+            assert [each.result() for each in found] == alone
+            assert all(each.result() for each in refused)
+
+
+def test_a_small_body_that_names_many_rows_is_answered(service: Service, fit: dict[str, Any]) -> None:
+    """The short way of small bodies leads to the same answers for a dataset, CSV and a list of Accept."""
+    path, values = fit["links"]["predictions"], [*T_U] * 400
+    dataset = service.client.post("/v1/datasets", json={"columns": {"t_u": values}}).json()
+    expected = service.predict(fit["id"], {"columns": {"t_u": values}})
+    assert service.predict(fit["id"], {"dataset_id": dataset["id"]}) == expected
+    rows = {"columns": {"t_u": T_U}}
+    for accept in (
+        "application/json",
+        "*/*",
+        "text/html, application/json;q=0.9",
+        "application/problem+json",
+    ):
+        answer = service.client.post(path, json=rows, headers={"Accept": accept})
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json()["outputs"] == expected["outputs"][:11]
+    for accept, media_type in (("text/csv", "text/csv"), ("text/csv, application/json;q=0.9", "text/csv")):
+        answer = service.client.post(path, json=rows, headers={"Accept": accept})
+        assert answer.headers["Content-Type"].startswith(media_type)
+    assert service.client.post(path, json=rows, headers={"Accept": "image/png"}).status_code == 406
+    assert service.client.post("/v1/jobs/none/predictions", json=rows).status_code == httpx.codes.NOT_FOUND
+    assert (
+        service.client.post(path, content=b"{", headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
 
 
 def test_many_rows_are_streamed(service: Service, fit: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,20 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
     until(lambda: set(worker_pids(service).values()) - before)
     until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
     assert service.succeeded(thermometer(epochs=1))
+
+
+def test_predictions_survive_killed_helpers(hasty_service: Service) -> None:
+    """Clients whose rows share the calls of helpers that are killed get the answers to their rows."""
+    service = hasty_service
+    job = service.succeeded(thermometer(epochs=1))
+    bodies = [{"inputs": [[float(number)]]} for number in range(16)]
+    alone = [service.predict(job["id"], body) for body in bodies]
+    with ThreadPoolExecutor(len(bodies)) as clients:
+        found = [clients.submit(service.predict, job["id"], body) for body in bodies * 20]
+        until(lambda: sum(each.done() for each in found) > len(bodies))
+        for helper in service.children("helper"):
+            helper.kill()
+        assert [each.result() for each in found] == alone * 20
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are spawned")

@@ -16,6 +16,7 @@ from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType
 from service.api.http.responses import TEXT, json_response, problems, rows_body, streamed, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.http.tables import TableQuery, csv_response, records_response
+from service.api.routes.prediction_route import PredictionRoute
 from service.api.schemas import results as schemas
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
@@ -258,15 +259,6 @@ async def get_named_parameter(
     return json_response(body)
 
 
-@router.post(
-    "/predictions",
-    response_model=schemas.Predictions,
-    openapi_extra=rows_body(PredictionRequest),
-    responses={
-        200: {"content": {CSV: TEXT}, "description": "The predictions, as JSON or CSV."},
-        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
-    },
-)
 async def predict(
     request: Request,
     services: ServicesDependency,
@@ -292,6 +284,20 @@ async def predict(
         return Response(body, media_type=media_type)
     finally:
         path.unlink(missing_ok=True)  # already open for streaming, or left by a helper that was killed
+
+
+router.add_api_route(
+    "/predictions",
+    predict,
+    methods=["POST"],
+    response_model=schemas.Predictions,
+    openapi_extra=rows_body(PredictionRequest),
+    responses={
+        200: {"content": {CSV: TEXT}, "description": "The predictions, as JSON or CSV."},
+        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+    },
+    route_class_override=PredictionRoute,
+)
 
 
 @router.post(

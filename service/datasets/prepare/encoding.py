@@ -182,6 +182,15 @@ class Encoding:
         return any(isinstance(each, FittedCategories | FittedHash) for each in self.transforms_of(column))
 
     @cached_property
+    def number_columns(self) -> tuple[str, ...]:
+        """The features, if their cells that are numbers need no reading; otherwise none."""
+        if self.window is not None or self.reading.missing:
+            return ()
+        if any(self.types[name] != "numeric" or self.looks_up(name) for name in self.features):
+            return ()
+        return tuple(dict.fromkeys(self.features))
+
+    @cached_property
     def table_reading(self) -> TableReading:
         """Types and options by which a table that is sent to the model is read."""
         return TableReading(self.types, self.reading, {name: self._known_words(name) for name in self.types})

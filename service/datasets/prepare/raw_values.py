@@ -14,10 +14,12 @@ from service.datasets.transforms.fitted import Values
 
 
 def table_columns(names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
-    """Iterate over named columns of a table."""
-    assert isinstance(raw.dataset, TabularDataset)
+    """Iterate over named columns of a table, or of the tensors [n] that stand for columns of numbers."""
     for name in names:
-        yield name, values_of(select_rows(raw.dataset.table[name], raw.rows))
+        if isinstance(raw.dataset, TabularDataset):
+            yield name, values_of(select_rows(raw.dataset.table[name], raw.rows))
+        else:  # see `read_numbers`
+            yield name, samples_of(raw.dataset.inputs[name], raw.rows)
 
 
 def values_of(column: pa.ChunkedArray) -> Values:

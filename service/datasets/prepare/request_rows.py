@@ -12,6 +12,7 @@ from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import TARGETS, WEIGHTS, Encoding
 from service.datasets.prepare.inputs import encode_columns
 from service.datasets.prepare.missing_values import complete_rows
+from service.datasets.prepare.number_columns import read_numbers
 from service.datasets.prepare.raw_rows import CellPointer, ColumnPointer, RawRows
 from service.datasets.prepare.targets import encode_targets
 from service.datasets.prepare.weights import has_weights
@@ -42,10 +43,22 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
         InvalidRequest: Columns are missing or cannot be read as their type, or a shape does not fit.
     """
     errors = ErrorCollector()
+    if (numbers := read_numbers(encoding, body)) is not None:
+        return _number_rows(numbers, body, pointer, errors)
     received = _read(encoding, body, pointer, encoding.read_columns, errors)
     _check_inputs(encoding, received, errors)
     raw = _cast_received(encoding, received, encoding.features, errors)
     return raw if encoding.window is None else _windows(encoding.window, raw, received.container)
+
+
+def _number_rows(numbers: TensorDataset, body: Any, pointer: str, errors: ErrorCollector) -> RawRows:
+    """Select all rows of a body of numbers, with the pointers that its form has."""
+    rows = range(numbers.rows)
+    if isinstance(body, dict) and "inputs" in body:
+        container = pointer_to(pointer, "inputs")
+        return RawRows(numbers, rows, lambda name: container, errors)
+    layout = layout_of(body, pointer)
+    return RawRows(numbers, rows, layout.column, errors, layout.cell)
 
 
 def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRows:

@@ -2,20 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import delete
 
 from service.errors import CheckpointNotFound, JobNotFound, NoCheckpointYet
-from service.helper.messages import ExportModel
+from service.helper.messages import ExportModel, Predict, PredictRows
 from service.helper.models import Models
 from service.helper.tasks import Tasks
+from service.inference.predictions import SLICE_ROWS
 from service.preflight.cache import PreflightCache
 from service.settings import Settings
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
+from service.storage.tables import checkpoints, jobs
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.trained import Trained, linear, table, train
 
@@ -107,3 +111,47 @@ def test_the_version_of_a_model_needs_no_export(storage: Storage, trained: Train
     assert {*tmp_path.iterdir()} == before
     assert tasks.run(replace(request, answer_file=str(file)), b"")[0] == version
     assert file.exists()
+
+
+def test_deleted_jobs_and_newer_checkpoints_are_seen_at_once(storage: Storage, trained: Trained) -> None:
+    """A checkpoint that was chosen before is used only until something is committed."""
+    job_id = saved_job(storage, trained, 2)
+    models = Models(storage)
+    first = models.get(OWNER, job_id, None)
+    assert models.get(OWNER, job_id, None) is first
+    later = storage.artifacts.put("checkpoints", trained.checkpoint.to_bytes())
+    storage.claims.save_checkpoint(Claim.of(storage.jobs.get(OWNER, job_id)), NewCheckpoint(5, later, 9))
+    assert models.get(OWNER, job_id, None) is not first
+    with pytest.raises(JobNotFound):
+        models.get("bob", job_id, None)
+    with storage.database.write() as connection:
+        connection.execute(delete(checkpoints))
+        connection.execute(delete(jobs))
+    with pytest.raises(JobNotFound):
+        models.get(OWNER, job_id, None)
+
+
+@pytest.mark.parametrize("layers", [[linear(1)], [linear(40), {"type": "GELU"}, linear(3, 40)]])
+def test_parts_of_a_batch_have_the_answers_that_they_have_alone(
+    storage: Storage, tmp_path: Path, layers: list[dict[str, Any]]
+) -> None:
+    """Rows of several clients have the same bits together and alone; each has its own errors."""
+    targets = {f"t{index}": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0] for index in range(layers[-1]["out_features"])}
+    names = [*targets]
+    transforms = [{"columns": ["a"], "type": "standardize"}, {"columns": names[:1], "type": "standardize"}]
+    job_id = saved_job(storage, train(table(targets, transforms=transforms), layers), 5)
+    settings = Settings(data_dir=tmp_path)
+    tasks = Tasks(storage, settings, PreflightCache(settings))
+    bodies: list[Any] = [{"inputs": [[0.1 * each, 1.3]] * (1 + each % 3)} for each in range(20)]
+    bodies[3] = {"columns": {"a": [1.0], "c": [2.0]}}
+    bodies[7] = {"dataset_id": "ds_1"}
+    bodies[9] = {"inputs": [[1, 2]] * (SLICE_ROWS + 1)}
+    bodies[11] = {"rows": [{"a": 1.5, "b": 40000.0}]}
+    parts = [orjson.dumps(body) for body in bodies]
+    together, content = tasks.run(PredictRows(OWNER, job_id, None, [*map(len, parts)]), b"".join(parts))
+    alone = [tasks.run(PredictRows(OWNER, job_id, None, [len(part)]), part) for part in parts]
+    assert together.parts == [each for predicted, _ in alone for each in predicted.parts]
+    assert content == b"".join(answer for _, answer in alone)
+    assert [index for index, part in enumerate(together.parts) if not isinstance(part, int)] == [3, 7, 9]
+    assert together.parts[3].errors[0].pointer == "#/columns"
+    assert alone[0][1] == tasks.run(Predict(OWNER, job_id, None, False, False, ""), parts[0])[1]
