@@ -38,8 +38,6 @@ REFUSED: dict[str, str] = {
         "nn.Module.__subclasses__()",
         "torch.__dict__",
         "nn.modules.linear.math",
-        "self._parameters",
-        "self._modules",
         "self._forward_hooks",
         "self.layer._backward_hooks",
         "self.layer.weight.grad_fn",
@@ -54,7 +52,7 @@ REFUSED: dict[str, str] = {
         "'{a.__init__.__globals__}'.format(a=self)",
         "f'{self.__class__.__bases__}'",
         "getattr(self, '__dict__')",
-        "getattr(self, '_' + 'parameters')",
+        "getattr(self, '_' + 'forward_hooks')",
         "getattr(torch, 'load')('file')",
         "hasattr(self, 3)",
         "type('Made', (), {})",
@@ -89,7 +87,7 @@ REFUSED: dict[str, str] = {
         "torch.utils.cpp_extension.load('a', 'b')",
         "torch.jit.script(self)",
         "torch.from_file('a')",
-        "torch.manual_seed(0)",
+        "torch.seed()",
         "torch.set_num_threads(64)",
         "torch.set_default_device('cuda')",
         "torch.classes.load_library('a')",
@@ -119,7 +117,11 @@ REFUSED: dict[str, str] = {
     "base that is a call": net().replace("(nn.Module)", "(type('A', (), {}))"),
     "base that is a tensor": net().replace("(nn.Module)", "(torch.ones(1))"),
     "base that is a type of Python": net().replace("(nn.Module)", "(nn.Module, dict)"),
-    "try": net(init="try:\n    pass\nexcept Exception:\n    pass"),
+    "exception group": net(init="try:\n    pass\nexcept* ValueError:\n    pass"),
+    "exception that nothing catches": net(init="try:\n    {}['a']\nexcept ValueError:\n    pass"),
+    "error of PyTorch in try": net(
+        forward="try:\n    x = x @ x\nexcept Exception:\n    pass\nreturn self.layer(x)"
+    ),
     "with open": net(init="with open('a') as f:\n    pass"),
     "with autocast": net(forward="with torch.autocast('cpu'):\n    return self.layer(x)"),
     "global": net(init="global a\na = 1"),
@@ -139,7 +141,7 @@ REFUSED: dict[str, str] = {
         f"special method {name}": net(body=f"def {name}(self, *arguments):\n    return self")
         for name in (
             *("__getattr__", "__getattribute__", "__setattr__", "__del__", "__new__", "__init_subclass__"),
-            *("__class_getitem__", "__eq__", "__hash__", "__add__", "__iter__", "__enter__", "__reduce__"),
+            *("__class_getitem__", "__eq__", "__hash__", "__add__", "__next__", "__enter__", "__reduce__"),
         )
     },
     **{
@@ -151,7 +153,6 @@ REFUSED: dict[str, str] = {
             "register_buffer",
             "named_modules",
             "half",
-            "train",
         )
     },
     # Changes of what others use
@@ -204,7 +205,25 @@ REFUSED: dict[str, str] = {
     "long sum": net(init="self.a = sum(range(10**9))"),
     "long max": net(init="self.a = max(range(10**9))"),
     "membership in a long range": net(init="self.a = 'a' in range(10**9)"),
+    "endless repetition": net(init="self.a = sum(itertools.repeat(2))", top="import itertools"),
+    "endless cycle": net(init="for i in itertools.cycle([1]):\n    pass", top="import itertools"),
+    "long product": net(
+        init="self.a = list(itertools.product(range(1000), repeat=9))", top="import itertools"
+    ),
+    "endless object": net(
+        top="class A:\n    def __getitem__(self, n):\n        return n", init="for a in A():\n    pass"
+    ),
+    "caught recursion": net(
+        init="def f(n):\n    try:\n        return f(n + 1)\n    except Exception:\n        return f(n)\nf(0)"
+    ),
+    "endless try": net(
+        init="while True:\n    try:\n        raise ValueError\n    except ValueError:\n        pass"
+    ),
     # No bound
+    "wide padding": net(init="self.a = 'a'.ljust(10**9)"),
+    "deque that doubles": net(
+        top="from collections import deque", init="d = deque([1])\nfor i in range(99):\n    d.extend(d)"
+    ),
     "power": net(init="self.a = 9**9**9"),
     "factorial": net(init="self.a = math.factorial(10**8)"),
     "powers": net(init="n = 2\nfor i in range(99):\n    n = n * n"),
@@ -280,6 +299,22 @@ REFUSED: dict[str, str] = {
     "part of an input overwritten": net(forward="x[0] = 0\nreturn self.layer(x)"),
     "view of an input overwritten": net(forward="x.view(-1).add_(1)\nreturn self.layer(x)"),
     "parameter overwritten": net(forward="self.layer.weight += 1\nreturn self.layer(x)"),
+    "class changed in forward": net(body="n = 0", forward="type(self).n += 1\nreturn self.layer(x)"),
+    "attribute deleted in forward": net(init="self.n = 0", forward="del self.n\nreturn self.layer(x)"),
+    "generator in forward": net(
+        init="self.g = torch.Generator()", forward="return self.layer(x) + torch.randn(2, generator=self.g)"
+    ),
+    "seed in forward": net(forward="torch.manual_seed(0)\nreturn self.layer(x)"),
+    "random values that a cache keeps": net(
+        top="import functools\n@functools.cache\ndef f(n):\n    return torch.randn(n)",
+        forward="return self.layer(x + f(3))",
+    ),
+    "mode after its use": net(
+        init="self.n = nn.BatchNorm1d(3)", forward="x = self.n(x)\nself.n.eval()\nreturn self.layer(x)"
+    ),
+    "parameters that `train` freezes": net(
+        body="def train(self, mode=True):\n    self.layer.requires_grad_(not mode)\n    return super().train(mode)"
+    ),
     # Values of tensors
     "branch on a tensor": net(forward="return self.layer(x) if x.sum() > 0 else self.layer(-x)"),
     "loop on a tensor": net(forward="while x.sum() < 10:\n    x = x + 1\nreturn self.layer(x)"),

@@ -5,6 +5,7 @@ with the shapes that the layer will receive. If a declared size does not fit, th
 and continues with the right size, so that the layers behind it are checked too.
 """
 
+import copy
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from service.architectures.build import NodeLocation
@@ -131,6 +133,11 @@ class LayerStandIn(nn.Module):
         A recurrent layer runs a single step, since each step takes milliseconds on the meta device. Its
         output is expanded to the length T of the sequence.
         """
+        if isinstance(layer, _BatchNorm) and layer.momentum is None:
+            # PyTorch reads the number of batches, which has no value here; the shapes are the same.
+            with_momentum = copy.copy(layer)
+            with_momentum.momentum = 0.1
+            return with_momentum(*inputs, **named)
         if not isinstance(layer, nn.RNNBase):
             return layer(*inputs, **named)
         sequence, *state = inputs  # [B, T, in] or [T, B, in]; [T, in] without a batch

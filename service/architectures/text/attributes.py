@@ -5,7 +5,7 @@ objects (`__class__.__bases__`, `__globals__`, hooks).
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,10 +21,17 @@ from service.architectures.text.methods import (
     NATIVE_METHODS,
     TENSOR_METHODS,
     native_method,
+    switch_mode,
 )
+from service.architectures.text.sequences import listed
 from service.architectures.text.values import (
     Bound,
+    Cached,
+    Member,
+    Members,
+    NamedValues,
     Namespace,
+    Native,
     Record,
     Super,
     TextFunction,
@@ -40,6 +47,8 @@ MODULE_ATTRIBUTES = frozenset(dir(nn.Module()))
 _INTERNAL = MODULE_ATTRIBUTES - {"training"}
 # Methods that a class of a text defines for PyTorch to call.
 HOOKS = frozenset({"forward", "extra_repr", "__repr__", "__str__"})
+# Methods that a class may define to set the mode of its layers, as to freeze the statistics of some.
+MODES = frozenset({"train", "eval"})
 _STORES = ("_modules", "_parameters", "_buffers")  # a name is in one of them at most
 _ABSENT = object()
 _NATIVE = (nn.Module, Tensor, str, list, tuple, dict, set, int, float)
@@ -53,6 +62,8 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
     """
     found = find(run, at, value, name)
     if found is _ABSENT:
+        # Only what Python's object lacks, too, is the AttributeError that a `try` statement catches.
+        raises = "AttributeError" if not hasattr(value, name) else None
         known = (
             [each for each in vars(value) if not each.startswith("_")] if isinstance(value, Record) else []
         )
@@ -65,9 +76,9 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
         else:
             title = "A tensor" if isinstance(value, Tensor) else f"A value of type {type(value).__name__}"
         hint = did_you_mean(name, known)
-        run.fail(
-            at, f"`.{name}`{hint}" if hint else f"{title} has no attribute `{name}` that a text can read."
-        )
+        message = f"`.{name}`{hint}" if hint else f"{title} has no attribute `{name}` that a text can read."
+        python = f"'{type(value).__name__}' object has no attribute '{name}'"
+        run.fail(at, message, raises if isinstance(value, (*_NATIVE, Record)) else None, python)
     return found
 
 
@@ -105,6 +116,8 @@ def find(run: Run, at: ast.AST, value: Any, name: str) -> Any:
         found = _of_class(value, name)
     elif isinstance(value, Record):
         found = _of_record(run, at, value, name)
+    elif isinstance(value, NamedValues):
+        found = _of_named_tuple(run, at, value, name)
     elif isinstance(value, Namespace):
         found = _of_namespace(run, at, value, name)
     else:
@@ -123,7 +136,18 @@ def _of_module(run: Run, at: ast.AST, module: nn.Module, name: str) -> Any:
         return own[name] if _is_readable(own[name]) else _ABSENT
     is_of_text, attribute = find_attribute(type(module), name)
     if is_of_text:
-        return _bound(run, at, attribute, module)
+        return _bound(run, at, attribute, module, name)
+    if name in _STORES and name in own:
+        return Members(module, name)
+    is_of_text, method = find_attribute(type(module), "__getattr__")
+    if is_of_text and not hasattr(nn.Module, name):
+        return call(run, at, method, [module, name], {})
+    return _member_or_native(run, module, name)
+
+
+def _member_or_native(run: Run, module: nn.Module, name: str) -> Any:
+    """Look up a parameter, buffer or submodule, or what PyTorch's own classes give."""
+    own = module.__dict__
     for store in _STORES:
         members = own.get(store)
         if members and name in members:
@@ -173,21 +197,44 @@ def _of_tensor(run: Run, tensor: Tensor, name: str) -> Any:
 def _of_super(run: Run, at: ast.AST, value: Super, name: str) -> Any:
     found, attribute = find_attribute(type(value.instance), name, after=value.owner)
     if found:
-        return _bound(run, at, attribute, value.instance)
+        return _bound(run, at, attribute, value.instance, name)
+    if name == "__getattr__" and isinstance(value.instance, nn.Module):
+        return Bound(_GET_MEMBER, value.instance)
     base = native_base(type(value.instance), after=value.owner)
     if name in NATIVE_METHODS:
         return Bound(native_method(base, name), value.instance)
     return _of_module(run, at, value.instance, name) if name in MODULE_METHODS else _ABSENT
 
 
+def _get_member(run: Run, at: ast.AST, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """`super().__getattr__(name)` of a module."""
+    module, name = positional
+    found = _member_or_native(run, module, name) if isinstance(name, str) else _ABSENT
+    if found is _ABSENT:
+        message = f"`{type(module).__name__}` has no attribute `{name}`."
+        run.fail(at, message, "AttributeError", f"'{type(module).__name__}' object has no attribute '{name}'")
+    return found
+
+
+def _from_keys(run: Run, at: ast.AST, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    keys, *value = positional
+    return dict.fromkeys(listed(run, at, keys), *value)
+
+
+_FROM_KEYS = Native("dict.fromkeys", _from_keys, "keys, value=None, /")
+_GET_MEMBER = Native("__getattr__", _get_member, "module, name, /")
+
+
 def _of_class(type_: type, name: str) -> Any:
-    if name == "__name__":
+    if name in ("__name__", "__qualname__"):
         return type_.__name__
     found, attribute = find_attribute(type_, name)
     if found:
         if isinstance(attribute, Wrapped):
             return Bound(attribute.function, type_) if attribute.kind == "classmethod" else attribute.function
         return attribute
+    if type_ is dict and name == "fromkeys":
+        return _FROM_KEYS
     if name in NATIVE_METHODS and issubclass(type_, nn.Module | Record):
         return native_method(native_base(type_), name)
     return _ABSENT
@@ -199,7 +246,23 @@ def _of_record(run: Run, at: ast.AST, record: Record, name: str) -> Any:
     if name in record.__dict__:
         return record.__dict__[name]
     found, attribute = find_attribute(type(record), name)
-    return _bound(run, at, attribute, record) if found else _ABSENT
+    if found:
+        return _bound(run, at, attribute, record, name)
+    if isinstance(record, Member) and record.is_mixed:
+        return _of_other(record.value, name)  # a method of `str`
+    found, method = find_attribute(type(record), "__getattr__")
+    return call(run, at, method, [record, name], {}) if found else _ABSENT
+
+
+def _of_named_tuple(run: Run, at: ast.AST, value: NamedValues, name: str) -> Any:
+    own = text_class(type(value))
+    fields = own.fields or () if own else ()
+    if name in fields:
+        return value[fields.index(name)]
+    if name == "_fields":
+        return fields
+    found, attribute = find_attribute(type(value), name)
+    return _bound(run, at, attribute, value, name) if found else _method(value, name)
 
 
 # Attributes of other values.
@@ -245,20 +308,31 @@ def _method(value: Any, name: str) -> Any:
     return _ABSENT
 
 
-def _bound(run: Run, at: ast.AST, attribute: Any, instance: Any) -> Any:
+def _bound(run: Run, at: ast.AST, attribute: Any, instance: Any, name: str) -> Any:
     """Return an attribute of a class as an instance has it."""
-    if isinstance(attribute, TextFunction):
+    if isinstance(attribute, TextFunction | Cached):
         # A lambda in the body of a class becomes a method too, as in Python.
         return Bound(attribute, instance)
     if isinstance(attribute, Wrapped):
         if attribute.kind == "property":
             return call(run, at, attribute.function, [instance], {})
+        if attribute.kind == "cached_property":
+            return _cached(run, call(run, at, attribute.function, [instance], {}), instance, name)
         return (
             Bound(attribute.function, type(instance))
             if attribute.kind == "classmethod"
             else attribute.function
         )
     return attribute
+
+
+def _cached(run: Run, value: Any, instance: Any, name: str) -> Any:
+    """Keep the value of a `cached_property` as Python does; a forward pass keeps it until its end."""
+    if run.constructing:
+        instance.__dict__[name] = value
+    elif isinstance(instance, nn.Module):
+        run.overlay[id(instance), name] = value
+    return value
 
 
 def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> None:
@@ -269,12 +343,20 @@ def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> Non
     """
     if name.startswith("__"):
         run.fail(at, f"`{name}` cannot be set.")
+    if isinstance(value, nn.Module | Record) and _set_by_property(run, at, value, name, new):
+        return
     if isinstance(value, nn.Module):
         _set_of_module(run, at, value, name, new)
+    elif isinstance(value, type) and text_class(value) is not None:
+        _class_attributes(run, at, value, name)[name] = new
     elif isinstance(value, Record):
         if not run.constructing and id(value.__dict__) in run.persistent:
             run.fail(at, "an object cannot change during a forward pass.")
         value.__dict__[name] = new
+    elif (
+        isinstance(value, Tensor) and run.switching and name == "requires_grad" and new == value.requires_grad
+    ):
+        pass  # `train` of a frozen layer repeats what the constructor has set
     elif isinstance(value, Tensor) and run.constructing and name in ("requires_grad", "data"):
         # In a check the values do not matter, and one of the two may be on the meta device.
         if not (run.is_check and name == "data" and _is_same_size(value, new)):
@@ -283,15 +365,68 @@ def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> Non
         run.fail(at, f"`{name}` of a value of type {type(value).__name__} cannot be set.")
 
 
+def _set_by_property(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> bool:
+    """Call the setter of a property; return whether the attribute is one."""
+    found, attribute = find_attribute(type(value), name)
+    if not found or not isinstance(attribute, Wrapped) or attribute.kind != "property":
+        return False
+    if attribute.setter is None or isinstance(new, nn.Module | nn.Parameter):
+        run.fail(at, f"`{name}` is a property without a setter for this value; choose another name.")
+    call(run, at, attribute.setter, [value, new], {})
+    return True
+
+
+def _class_attributes(run: Run, at: ast.AST, type_: type, name: str) -> dict[str, Any]:
+    """Return the attributes of a class of the text, to change one."""
+    if not run.constructing:
+        run.fail(at, "a class cannot change during a forward pass; use a local variable.")
+    own = text_class(type_)
+    if own is None or name in MODULE_ATTRIBUTES | HOOKS:
+        run.fail(at, f"`{name}` of a class cannot change; define it in the body of the class.")
+    return own.attributes
+
+
+def delete_attribute(run: Run, at: ast.AST, value: Any, name: str) -> None:
+    """Delete an attribute of a value.
+
+    Raises:
+        ForwardError: If it has none, or a text may not delete it.
+    """
+    if not run.constructing:
+        run.fail(at, "attributes can only be deleted in the constructor; remove it.")
+    if isinstance(value, type) and text_class(value) is not None:
+        attributes = _class_attributes(run, at, value, name)
+    elif isinstance(value, nn.Module):
+        check_initialized(run, at, value)
+        stores = (value.__dict__, *(value.__dict__[store] for store in _STORES))
+        attributes = next((each for each in stores if name in each and name not in _INTERNAL), {})
+        value._non_persistent_buffers_set.discard(name)
+    elif isinstance(value, Record):
+        attributes = value.__dict__
+    else:
+        run.fail(at, f"an attribute of a value of type {type(value).__name__} cannot be deleted.")
+    if name not in attributes:
+        run.fail(at, f"there is no attribute `{name}` that a text can delete.", "AttributeError")
+    del attributes[name]
+
+
 def _is_same_size(tensor: Tensor, new: Any) -> bool:
     return isinstance(new, Tensor) and new.shape == tensor.shape and new.dtype == tensor.dtype
 
 
 def _set_of_module(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any) -> None:
+    if name == "training" and isinstance(new, bool):
+        switch_mode(run, at, [module], new)
+        return
     if name in MODULE_ATTRIBUTES:
         run.fail(at, f"`{name}` is an attribute of nn.Module; choose another name.")
     if isinstance(new, nn.Parameter) and find_attribute(type(module), name)[0]:
         run.fail(at, f"`{name}` is an attribute of the class, too; choose another name for the parameter.")
+    if run.switching and not isinstance(new, nn.Module | Tensor) and not _is_member(module, name):
+        if module.__dict__.get(name) is not new:
+            run.replays.clear()
+        module.__dict__[name] = new
+        return
     if not run.constructing:
         _set_in_forward(run, at, module, name, new)
         return
@@ -299,6 +434,10 @@ def _set_of_module(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any
         # PyTorch's kernels trust sizes of layers, which are checked at construction.
         run.fail(at, f"`{name}` of a layer of PyTorch can only be set to a parameter, None or a boolean.")
     run.guard(at, lambda: setattr(module, name, new), new)
+
+
+def _is_member(module: nn.Module, name: str) -> bool:
+    return any(name in module.__dict__[store] for store in _STORES)
 
 
 def _set_in_forward(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any) -> None:

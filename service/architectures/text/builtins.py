@@ -3,8 +3,9 @@
 import ast
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from service.architectures.text.attributes import (
+    delete_attribute,
     find_or_default,
     has_attribute,
     read_attribute,
@@ -19,11 +21,28 @@ from service.architectures.text.attributes import (
 )
 from service.architectures.text.calls import call
 from service.architectures.text.constructors import CONSTRUCTORS, check_size
+from service.architectures.text.containers import COLLECTIONS, make_dict
 from service.architectures.text.evaluation import Run
+from service.architectures.text.iterators import ITERATORS, in_order
 from service.architectures.text.operators import NUMBERS, bounded
-from service.architectures.text.sequences import CONTAINERS, iterate, listed, text_of, truth
-from service.architectures.text.values import ITERATOR, Bound, Native, Partial, Record, TextFunction
+from service.architectures.text.randomness import RANDOM
+from service.architectures.text.records import RECORDS
+from service.architectures.text.sequences import CONTAINERS, iterate, listed, quoted, text_of, truth
+from service.architectures.text.values import (
+    ITERATOR,
+    Bound,
+    Cached,
+    Member,
+    Members,
+    Native,
+    Partial,
+    Record,
+    TextFunction,
+    Wrapped,
+    text_class,
+)
 
+OPERATIONS_PER_STEP = 2**20  # of a decomposition of a matrix
 Arguments = Sequence[Any]
 Named = Mapping[str, Any]
 
@@ -43,6 +62,8 @@ def _int(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     value = positional[0] if positional else 0
     if isinstance(value, str):
         return bounded(int(text_of(run, at, value)[:20], *positional[1:], **named))
+    if len(positional) > 1 or named:
+        run.fail(at, "`int` takes a base for strings only; remove it.")
     number = _number(run, at, value)
     return number if isinstance(number, torch.SymInt) else bounded(int(number))
 
@@ -76,27 +97,28 @@ def _set(run: Run, at: ast.AST, positional: Arguments, named: Named) -> set[Any]
     return set(_list(run, at, positional, named))
 
 
-def _dict(run: Run, at: ast.AST, positional: Arguments, named: Named) -> dict[Any, Any]:
-    first = positional[0] if positional else {}
-    pairs = (
-        list(first.items())
-        if isinstance(first, dict)
-        else [tuple(listed(run, at, pair)) for pair in listed(run, at, first)]
-    )
-    return {**dict(pairs), **named}
-
-
 # The types of Python are values, as in `isinstance(x, int)`; calling one converts.
 CONSTRUCTORS.update(
-    {int: _int, float: _float, bool: _bool, str: _str, list: _list, tuple: _tuple, dict: _dict, set: _set}
+    {
+        int: Native("int", _int, "value=0, /, base=10"),
+        float: Native("float", _float, "value=0.0, /"),
+        bool: Native("bool", _bool, "value=False, /"),
+        str: Native("str", _str, "value='', /"),
+        list: Native("list", _list, "values=(), /"),
+        tuple: Native("tuple", _tuple, "values=(), /"),
+        dict: Native("dict", make_dict, "pairs=(), /, **named"),
+        set: Native("set", _set, "values=(), /"),
+        torch.Size: Native("torch.Size", _size, "sizes=(), /"),
+    }
 )
-CONSTRUCTORS[torch.Size] = _size
 
 
 def _len(run: Run, at: ast.AST, positional: Arguments, named: Named) -> int:
     value = positional[0]
-    if isinstance(value, Tensor | str | list | tuple | dict | set | range | CONTAINERS):
+    if isinstance(value, Tensor | str | list | tuple | dict | set | range | deque | Members | CONTAINERS):
         return len(value)
+    if isinstance(value, type) and (own := text_class(value)) is not None and own.members is not None:
+        return len(set(map(id, own.members.values())))
     method = find_or_default(run, at, value, "__len__", None)
     if method is not None:
         return int(call(run, at, method, [], {}))
@@ -104,6 +126,10 @@ def _len(run: Run, at: ast.AST, positional: Arguments, named: Named) -> int:
 
 
 def _range(run: Run, at: ast.AST, positional: Arguments, named: Named) -> range:
+    for each in positional:
+        if not isinstance(each, int | torch.SymInt):
+            hint = "; write `int(…)`" if isinstance(each, float) else ""
+            run.fail(at, f"`range` takes integers, not a value of type {type(each).__name__}{hint}.")
     return range(*[int(each) if isinstance(each, torch.SymInt) else each for each in positional])
 
 
@@ -123,11 +149,27 @@ def _lazy(values: Iterable[Any]) -> Any:
 
 def _enumerate(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     values, *start = positional
-    return _lazy(enumerate(iterate(run, at, values), *start, **named))
+    first = _integer(run, at, start[0] if start else named.get("start", 0))
+    return _lazy(enumerate(iterate(run, at, values), first))
+
+
+def _integer(run: Run, at: ast.AST, value: Any) -> int:
+    if not isinstance(value, int):
+        run.fail(at, f"an integer is needed, not a value of type {type(value).__name__}.")
+    return value
 
 
 def _zip(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    return _lazy(zip(*[iterate(run, at, each) for each in positional], strict=bool(named.get("strict"))))
+    rows = [iterate(run, at, each) for each in positional]
+    return _strictly(run, at, rows) if named.get("strict") else _lazy(zip(*rows, strict=False))
+
+
+def _strictly(run: Run, at: ast.AST, rows: Sequence[Iterator[Any]]) -> Iterator[Any]:
+    """Iterate over rows of the same length, as `zip(strict=True)` does."""
+    try:
+        yield from zip(*rows, strict=True)
+    except ValueError as error:
+        run.fail(at, "`zip(strict=True)` takes values of the same length.", "ValueError", str(error))
 
 
 def _map(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
@@ -146,12 +188,7 @@ def _filter(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
 
 
 def _sorted(run: Run, at: ast.AST, positional: Arguments, named: Named) -> list[Any]:
-    values, key = listed(run, at, positional[0]), named.get("key")
-    keys = values if key is None else [call(run, at, key, [each], {}) for each in values]
-    if not all(isinstance(each, int | float | str | tuple) for each in keys):
-        run.fail(at, "only numbers, strings and tuples of them can be sorted.")
-    order = sorted(range(len(values)), key=lambda n: bounded(keys[n]), reverse=bool(named.get("reverse")))
-    return [values[n] for n in order]
+    return in_order(run, at, positional[0], **named)
 
 
 def _sum(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
@@ -173,6 +210,8 @@ def _extreme(name: str, choose: Callable[..., Any]) -> Native:
         values = listed(run, at, positional[0]) if len(positional) == 1 else list(positional)
         if not values and "default" in named:
             return named["default"]
+        if not values:
+            run.fail(at, f"`{name}` needs a value; give `default=…` for none.", "ValueError")
         if any(isinstance(each, Tensor) for each in values):
             run.fail(
                 at, f"`{name}` compares numbers; of tensors write `torch.{name}imum(a, b)` or `x.{name}()`."
@@ -183,15 +222,16 @@ def _extreme(name: str, choose: Callable[..., Any]) -> Native:
         keys = [call(run, at, key, [each], {}) for each in values]
         return values[choose(range(len(values)), key=lambda n: keys[n])]
 
-    return Native(name, compute)
+    return Native(name, compute, "*values, key=None, default=None")
 
 
 def _all_of(name: str, combine: Callable[..., bool]) -> Native:
     return Native(
         name,
         lambda run, at, positional, named: combine(
-            [truth(run, at, x) for x in listed(run, at, positional[0])]
+            truth(run, at, x) for x in iterate(run, at, positional[0])
         ),
+        "values, /",
     )
 
 
@@ -202,11 +242,30 @@ def _abs(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
 
 
 def _round(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    return round(_number(run, at, positional[0]), *positional[1:])
+    arguments = dict(zip(("number", "ndigits"), positional, strict=False)) | dict(named)
+    number, digits = arguments["number"], arguments.get("ndigits")
+    if isinstance(number, Tensor):
+        named = {} if digits is None else {"decimals": digits}
+        return run.compute(at, lambda: torch.round(number, **named), (number,))
+    return bounded(round(_number(run, at, number), None if digits is None else _integer(run, at, digits)))
+
+
+def _divmod(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    first, second = (_number(run, at, each) for each in positional)
+    return bounded(divmod(first, second))
+
+
+def _delattr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None:
+    value, name = positional
+    delete_attribute(run, at, value, _name(run, at, name))
 
 
 def _pow(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    base, exponent = positional
+    arguments = dict(zip(("base", "exp", "mod"), positional, strict=False)) | dict(named)
+    base, exponent, modulus = arguments["base"], arguments["exp"], arguments.get("mod")
+    if modulus is not None:
+        base, exponent, modulus = (_integer(run, at, each) for each in (base, exponent, modulus))
+        return pow(base, exponent, modulus)
     if isinstance(base, Tensor) or isinstance(exponent, Tensor):
         return run.compute(at, lambda: base**exponent, positional)
     if abs(_number(run, at, exponent)) > 64:
@@ -214,11 +273,25 @@ def _pow(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     return bounded(_number(run, at, base) ** exponent)
 
 
+def _ord(run: Run, at: ast.AST, positional: Arguments, named: Named) -> int:
+    return ord(positional[0])
+
+
+def _chr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
+    return chr(positional[0])
+
+
+def _repr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
+    return quoted(run, at, positional[0])
+
+
 def _isinstance(run: Run, at: ast.AST, positional: Arguments, named: Named) -> bool:
     value, types = positional
     for each in _flat_types(types):
         if not isinstance(each, type):
             run.fail(at, "`isinstance` takes a class or a tuple of classes.")
+    if isinstance(value, Member) and value.is_mixed and isinstance(value.value, tuple(_flat_types(types))):
+        return True
     return isinstance(value, tuple(_flat_types(types)))
 
 
@@ -263,7 +336,7 @@ def _setattr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None
 
 
 def _callable(run: Run, at: ast.AST, positional: Arguments, named: Named) -> bool:
-    return isinstance(positional[0], type | nn.Module | Native | Bound | Partial | TextFunction)
+    return isinstance(positional[0], type | nn.Module | Native | Bound | Partial | TextFunction | Cached)
 
 
 def _next(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
@@ -274,35 +347,57 @@ def _next(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     return positional[1] if len(positional) > 1 else run.fail(at, "there is no next element.")
 
 
+def _decorated(kind: str, run: Run, at: ast.AST, positional: Arguments, named: Named) -> Wrapped:
+    """Return what `staticmethod(f)` and the like are in the body of a class."""
+    return Wrapped(kind, positional[0])
+
+
+def _property(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Wrapped:
+    arguments = dict(zip(("fget", "fset"), positional, strict=False)) | dict(named)
+    return Wrapped("property", arguments["fget"], arguments.get("fset"))
+
+
 BUILTINS: Mapping[str, Any] = {
     **{type_.__name__: type_ for type_ in (int, float, bool, str, list, tuple, dict, set)},
-    "range": Native("range", _range),
-    "len": Native("len", _len),
-    "enumerate": Native("enumerate", _enumerate),
-    "zip": Native("zip", _zip),
-    "reversed": Native("reversed", _reversed),
-    "iter": Native("iter", _iter),
-    "next": Native("next", _next),
-    "map": Native("map", _map),
-    "filter": Native("filter", _filter),
-    "sorted": Native("sorted", _sorted),
-    "sum": Native("sum", _sum),
+    "range": Native("range", _range, "start, stop=None, step=1, /"),
+    "len": Native("len", _len, "value, /"),
+    "enumerate": Native("enumerate", _enumerate, "values, start=0"),
+    "zip": Native("zip", _zip, "*values, strict=False"),
+    "reversed": Native("reversed", _reversed, "values, /"),
+    "iter": Native("iter", _iter, "values, /"),
+    "next": Native("next", _next, "iterator, default=None, /"),
+    "map": Native("map", _map, "function, values, /, *others"),
+    "filter": Native("filter", _filter, "function, values, /"),
+    "sorted": Native("sorted", _sorted, "values, /, *, key=None, reverse=False"),
+    "sum": Native("sum", _sum, "values, /, start=0"),
     "min": _extreme("min", min),
     "max": _extreme("max", max),
     "any": _all_of("any", any),
     "all": _all_of("all", all),
-    "abs": Native("abs", _abs),
-    "round": Native("round", _round),
-    "pow": Native("pow", _pow),
-    "isinstance": Native("isinstance", _isinstance),
-    "issubclass": Native("issubclass", _issubclass),
-    "type": Native("type", _type),
-    "getattr": Native("getattr", _getattr),
-    "hasattr": Native("hasattr", _hasattr),
-    "setattr": Native("setattr", _setattr),
-    "callable": Native("callable", _callable),
+    "abs": Native("abs", _abs, "number, /"),
+    "round": Native("round", _round, "number, ndigits=None"),
+    "pow": Native("pow", _pow, "base, exp, mod=None"),
+    "isinstance": Native("isinstance", _isinstance, "value, classes, /"),
+    "issubclass": Native("issubclass", _issubclass, "value, classes, /"),
+    "type": Native("type", _type, "value, /"),
+    "getattr": Native("getattr", _getattr, "value, name, default=None, /"),
+    "hasattr": Native("hasattr", _hasattr, "value, name, /"),
+    "setattr": Native("setattr", _setattr, "value, name, new, /"),
+    "delattr": Native("delattr", _delattr, "value, name, /"),
+    "divmod": Native("divmod", _divmod, "number, divisor, /"),
+    "ord": Native("ord", _ord, "character, /"),
+    "chr": Native("chr", _chr, "code, /"),
+    "repr": Native("repr", _repr, "value, /"),
+    "callable": Native("callable", _callable, "value, /"),
     "object": Record,
-    "slice": Native("slice", lambda run, at, positional, named: slice(*positional)),
+    "slice": Native(
+        "slice", lambda run, at, positional, named: slice(*positional), "start, stop=None, step=None, /"
+    ),
+    **{
+        name: Native(name, partial(_decorated, name), "function, /")
+        for name in ("staticmethod", "classmethod")
+    },
+    "property": Native("property", _property, "fget, fset=None"),
 }
 """Python's functions and types."""
 
@@ -320,6 +415,17 @@ def _deepcopy(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any
     return copy.deepcopy(value)
 
 
+def _copy(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    value = positional[0]
+    if isinstance(value, nn.Module):
+        check_size(run, at, value)
+        if not run.constructing:
+            run.fail(at, "`copy` of a layer is supported in constructors only.")
+    elif not isinstance(value, list | tuple | dict | set | str | None | NUMBERS | Tensor):
+        run.fail(at, f"a value of type {type(value).__name__} cannot be copied.")
+    return copy.copy(bounded(value))
+
+
 def _partial(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Partial:
     return Partial(positional[0], tuple(positional[1:]), dict(named))
 
@@ -327,6 +433,8 @@ def _partial(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Part
 def _reduce(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     function, values, *start = positional
     elements = listed(run, at, values)
+    if not elements and not start:
+        run.fail(at, "`reduce` of no elements needs a start: `reduce(function, values, start)`.", "TypeError")
     total = start[0] if start else elements.pop(0)
     for each in elements:
         total = call(run, at, function, [total, each], {})
@@ -339,27 +447,6 @@ def _prod(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
 
 def _device(run: Run, at: ast.AST, positional: Arguments, named: Named) -> torch.device:
     return torch.device("cpu")  # the job chooses the device
-
-
-@dataclass(frozen=True, slots=True)
-class FieldDefault:
-    """`dataclasses.field`: the default value of a field, made anew for each instance.
-
-    Attributes:
-        at: The syntax node.
-        factory: Function without arguments.
-    """
-
-    at: ast.AST
-    factory: Any
-
-    def make(self, run: Run) -> Any:
-        """Return the value."""
-        return call(run, self.at, self.factory, [], {})
-
-
-def _field(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    return FieldDefault(at, named["default_factory"]) if "default_factory" in named else named.get("default")
 
 
 def _of_numbers(function: Callable[..., Any]) -> Callable[[Run, ast.AST, Arguments, Named], Any]:
@@ -410,7 +497,7 @@ _MATH = (
 )
 HELPERS: Mapping[str, Any] = {
     **{f"math.{name}": Native(f"math.{name}", _of_numbers(getattr(math, name))) for name in _MATH},
-    "math.prod": Native("math.prod", _prod),
+    "math.prod": Native("math.prod", _prod, "values, /"),
     **{
         f"numpy.{name}": Native(f"numpy.{name}", _of_numbers(getattr(math, name)))
         for name in ("sqrt", "log", "log2", "log10", "exp", "sin", "cos", "tanh")
@@ -419,19 +506,19 @@ HELPERS: Mapping[str, Any] = {
     "numpy.ceil": Native("numpy.ceil", _of_numbers(lambda value: float(math.ceil(value)))),
     "numpy.prod": Native("numpy.prod", _prod),
     "numpy.mean": Native("numpy.mean", _numpy_mean),
-    "copy.deepcopy": Native("copy.deepcopy", _deepcopy),
-    "copy.copy": Native("copy.copy", lambda run, at, positional, named: copy.copy(bounded(positional[0]))),
-    "functools.partial": Native("functools.partial", _partial),
-    "functools.reduce": Native("functools.reduce", _reduce),
-    "collections.OrderedDict": Native("collections.OrderedDict", _dict),
-    "dataclasses.field": Native("dataclasses.field", _field),
+    "copy.deepcopy": Native("copy.deepcopy", _deepcopy, "value, /"),
+    "copy.copy": Native("copy.copy", _copy, "value, /"),
+    "functools.partial": Native("functools.partial", _partial, "function, /, *values, **named"),
+    "functools.reduce": Native("functools.reduce", _reduce, "function, values, start=None, /"),
     "torch.device": Native("torch.device", _device),
     "torch.cuda.is_available": Native("torch.cuda.is_available", lambda run, at, positional, named: False),
     "torch.is_tensor": Native(
-        "torch.is_tensor", lambda run, at, positional, named: isinstance(positional[0], Tensor)
+        "torch.is_tensor", lambda run, at, positional, named: isinstance(positional[0], Tensor), "value, /"
     ),
-    "torch.autograd.Variable": Native("Variable", lambda run, at, positional, named: positional[0]),
-    "typing.cast": Native("typing.cast", lambda run, at, positional, named: positional[1]),
+    "torch.autograd.Variable": Native(
+        "Variable", lambda run, at, positional, named: positional[0], "data, requires_grad=False"
+    ),
+    "typing.cast": Native("typing.cast", lambda run, at, positional, named: positional[1], "type, value, /"),
 }
 """Functions of other modules, by their full name."""
 
@@ -446,6 +533,21 @@ def _normalized(name: str, normalize: Callable[..., nn.Module]) -> Native:
     return Native(name, compute)
 
 
+def _orthogonal(run: Run, at: ast.AST, positional: Arguments, named: Named) -> nn.Module:
+    """`parametrizations.orthogonal`, which computes with the values of the weight."""
+    arguments = dict(zip(("module", "name", "orthogonal_map"), positional, strict=False)) | dict(named)
+    module, name = arguments["module"], arguments.setdefault("name", "weight")
+    weight = module._parameters.get(name) if run.constructing and isinstance(module, nn.Module) else None
+    if weight is None or weight.dim() < 2:
+        run.fail(at, "`orthogonal` takes a layer with a matrix as its weight, in a constructor.")
+    run.step(at, weight.numel() * min(weight.shape[0], weight[0].numel()) // OPERATIONS_PER_STEP)
+    if not run.is_check:
+        return parametrizations.orthogonal(**arguments)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        module._parameters[name] = nn.Parameter(torch.randn(weight.shape), weight.requires_grad)
+        return parametrizations.orthogonal(**arguments).to("meta")
+
+
 def _gradient(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     return run.compute(at, lambda: torch.autograd.grad(*positional, **named), (positional, dict(named)))
 
@@ -456,11 +558,17 @@ GRADIENT = Native("torch.autograd.grad", _gradient)
 
 HELPERS = {
     **HELPERS,
+    **ITERATORS,
+    **RANDOM,
+    **RECORDS,
+    **COLLECTIONS,
     "torch.nn.utils.weight_norm": _normalized("weight_norm", nn.utils.weight_norm),
     "torch.nn.utils.spectral_norm": _normalized("spectral_norm", nn.utils.spectral_norm),
     "torch.nn.utils.parametrizations.weight_norm": _normalized("weight_norm", parametrizations.weight_norm),
     "torch.nn.utils.parametrizations.spectral_norm": _normalized(
         "spectral_norm", parametrizations.spectral_norm
     ),
-    "torch.nn.utils.parametrizations.orthogonal": _normalized("orthogonal", parametrizations.orthogonal),
+    "torch.nn.utils.parametrizations.orthogonal": Native(
+        "orthogonal", _orthogonal, "module, name='weight', orthogonal_map=None, *, use_trivialization=True"
+    ),
 }

@@ -12,13 +12,17 @@ from torch import Tensor, nn
 from fitserve.describe.functions import Function
 from service.architectures.layers import undetected
 from service.architectures.text.constructors import CONSTRUCTORS, MAX_MODULES, initialize
-from service.architectures.text.errors import tensors_in
+from service.architectures.text.errors import ForwardError, tensors_in
 from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, MAX_STEPS, Frame, Run
 from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.guards import ArgumentGuard, PieceGuard, check_fill, guards_of
-from service.architectures.text.operators import bounded
+from service.architectures.text.operators import NUMBERS, OutOfBounds, bounded
+from service.architectures.text.randomness import DRAWING, take_generator
 from service.architectures.text.values import (
     Bound,
+    Cached,
+    Member,
+    NamedValues,
     Native,
     Partial,
     Record,
@@ -116,6 +120,8 @@ def on_meta(run: Run, index: Any) -> Any:
 def _map_tensors(values: Any, convert: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(values, Tensor):
         return convert(values)
+    if isinstance(values, NamedValues):
+        return tuple.__new__(type(values), [_map_tensors(each, convert) for each in values])
     if type(values) in (list, tuple):
         return type(values)(_map_tensors(each, convert) for each in values)
     if type(values) is dict:
@@ -132,7 +138,52 @@ def _call_text_function(
 def _call_native(
     run: Run, at: ast.AST, value: Native, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> Any:
-    return run.guard(at, lambda: value.call(run, at, positional, named), (positional, named))
+    if value.takes is not None:
+        try:
+            _signature(value.takes).bind(*positional, **named)
+        except TypeError:
+            run.fail(at, f"`{value.name}` is called as `{value.name}({value.takes})`.")
+
+    def compute() -> Any:
+        try:
+            return value.call(run, at, positional, named)
+        except (ForwardError, OutOfBounds):
+            raise  # messages of ours
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = str(error.args[0] if error.args else error)
+            if isinstance(error, KeyError) and " " not in reason:
+                reason = f"there is no key {reason!r}"
+            message = f"`{value.name}` raises {type(error).__name__}, as in Python: {reason.rstrip('.')}."
+            run.fail(at, message, type(error).__name__, str(error))
+
+    return run.guard(at, compute, (positional, named))
+
+
+@cache
+def _signature(takes: str) -> inspect.Signature:
+    """Return a signature as it is written."""
+    (definition,) = ast.parse(f"def function({takes}): ...").body
+    assert isinstance(definition, ast.FunctionDef)
+    arguments = definition.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    without_default = len(positional) - len(arguments.defaults)
+    kinds = inspect.Parameter
+    parameters = [
+        kinds(
+            each.arg,
+            kinds.POSITIONAL_ONLY if n < len(arguments.posonlyargs) else kinds.POSITIONAL_OR_KEYWORD,
+            default=kinds.empty if n < without_default else None,
+        )
+        for n, each in enumerate(positional)
+    ]
+    if arguments.vararg is not None:
+        parameters.append(kinds(arguments.vararg.arg, kinds.VAR_POSITIONAL))
+    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        given = kinds.empty if default is None else None
+        parameters.append(kinds(each.arg, kinds.KEYWORD_ONLY, default=given))
+    if arguments.kwarg is not None:
+        parameters.append(kinds(arguments.kwarg.arg, kinds.VAR_KEYWORD))
+    return inspect.Signature(parameters)
 
 
 def _call_bound(
@@ -151,6 +202,9 @@ def _call_table(
     run: Run, at: ast.AST, function: Function, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> Any:
     """Call a function of the table, on the device of the evaluation."""
+    named, generator = take_generator(run, at, function, named)
+    if run.caching and function.name.rpartition(".")[2] in DRAWING:
+        run.fail(at, "random values of a cached function would stay the same; remove the decorator.")
     for name in named:
         if name not in function.parameters:
             signature = f"The signature is `{function.name}({function.signature})`."
@@ -164,6 +218,9 @@ def _call_table(
     guards, creates = _traits(function)
     if creates or options.get("device") is not None:
         options["device"] = run.device
+    # The check of a constructor draws no values on the meta device.
+    if generator is not None and not any(each.is_meta for each in tensors_in((arguments, options))):
+        options["generator"] = generator
 
     def compute() -> Any:
         for guard in guards:
@@ -208,7 +265,8 @@ def _traits(function: Function) -> tuple[tuple[ArgumentGuard | PieceGuard, ...],
 
 def _created(function: Function, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
     """Create a tensor in a check: with its values if it is small, otherwise on the meta device."""
-    value = function.target(*arguments, **{**options, "device": "meta"})
+    sized = {name: value for name, value in options.items() if name != "generator"}
+    value = function.target(*arguments, **{**sized, "device": "meta"})
     return function.target(*arguments, **options) if value.numel() <= MAX_KNOWN_ELEMENTS else value
 
 
@@ -216,6 +274,10 @@ def _call_module(
     run: Run, at: ast.AST, module: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> Any:
     check_initialized(run, at, module)
+    if not run.constructing:
+        if run.caching:
+            run.fail(at, "a cached function calls no layers in a forward pass; remove the decorator.")
+        run.called[id(module)] = module
     arguments, options = list(positional), dict(named)
     if run.is_check:
         weights = next(module.parameters(), None)
@@ -247,10 +309,19 @@ def _construct(
         if constructor is None:
             run.fail(at, f"`{type_.__name__}` cannot be constructed here.")
         run.step(at, STEPS_OF_CONSTRUCTION if issubclass(type_, nn.Module) else 1)
+        if isinstance(constructor, Native):
+            return _call_native(run, at, constructor, positional, named)
         made = run.guard(at, lambda: constructor(run, at, positional, named), (positional, named))
         if not run.constructing and isinstance(made, nn.Module | nn.Parameter):
             _refuse_parameters(run, at, made)
         return made
+    own = text_class(type_)
+    if own is not None and own.members is not None:
+        return _member(run, at, own.members, positional)
+    if issubclass(type_, NamedValues):
+        _, maker = find_attribute(type_, "__init__")
+        values = _bind(run, at, maker, [None, *positional], named)
+        return tuple.__new__(type_, [values[name] for name in own.fields or ()] if own else ())
     instance: Any = object.__new__(type_)
     found, method = find_attribute(type_, "__init__")
     if found:
@@ -260,6 +331,14 @@ def _construct(
     if isinstance(instance, nn.Module):
         check_initialized(run, at, instance)
     return instance
+
+
+def _member(run: Run, at: ast.AST, members: Mapping[str, Member], positional: Sequence[Any]) -> Member:
+    """Return the member of an enumeration with a value."""
+    for each in members.values():
+        if len(positional) == 1 and (each is positional[0] or bounded(each.value) == bounded(positional[0])):
+            return each
+    return run.fail(at, "the enumeration has no member of this value.", "ValueError")
 
 
 def _refuse_parameters(run: Run, at: ast.AST, made: nn.Module | nn.Parameter) -> None:
@@ -315,6 +394,45 @@ def _call_super(
     return run.fail(at, "`super()` itself cannot be called; call a method, as in `super().__init__()`.")
 
 
+def _call_cached(
+    run: Run, at: ast.AST, value: Cached, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """Call a cached function: a result of a constructor stays, one of a forward pass until its end."""
+    arguments = [*positional, *(part for pair in sorted(named.items()) for part in pair)]
+    key = tuple(_cache_key(run, at, each) for each in (value.function, len(positional), *arguments))
+    if key in value.results:
+        return value.results[key][0]
+    if run.constructing:
+        result = call(run, at, value.function, positional, named)
+        value.results[key] = (result, arguments)  # the references keep an `id` from being used again
+        return result
+    if key in run.cached:
+        return run.cached[key]
+    run.caching += 1
+    try:
+        result = call(run, at, value.function, positional, named)
+    finally:
+        run.caching -= 1
+    if not isinstance(result, str | type | None | NUMBERS | Tensor) or (
+        isinstance(result, Tensor) and result.requires_grad
+    ):
+        run.fail(
+            at, "this result of a cached function would stay for all forward passes; remove the decorator."
+        )
+    if isinstance(result, Tensor):  # a change in place would stay, too
+        run.unsaved_storages |= {result.untyped_storage()._cdata}
+    run.cached[key] = result
+    return result
+
+
+def _cache_key(run: Run, at: ast.AST, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_cache_key(run, at, each) for each in value)
+    if isinstance(value, list | dict | set):
+        run.fail(at, f"a cached function does not take a {type(value).__name__}; give a tuple.", "TypeError")
+    return value if isinstance(value, str | type | None | NUMBERS | Member) else ("id", id(value))
+
+
 _HANDLERS: Mapping[type, Callable[[Run, ast.AST, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     TextFunction: _call_text_function,
     Native: _call_native,
@@ -322,4 +440,5 @@ _HANDLERS: Mapping[type, Callable[[Run, ast.AST, Any, Sequence[Any], Mapping[str
     Partial: _call_partial,
     Function: _call_table,
     Super: _call_super,
+    Cached: _call_cached,
 }

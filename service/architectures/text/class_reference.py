@@ -104,6 +104,14 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "initial values",
             init="nn.init.xavier_uniform_(self.layer.weight, gain=nn.init.calculate_gain('relu'))",
         ),
+        Example(
+            "generator of random numbers",
+            init=(
+                "g = torch.Generator().manual_seed(0)\nnn.init.normal_(self.layer.weight, generator=g)\n"
+                "self.noise = nn.Parameter(torch.randn(3, generator=g))"
+            ),
+        ),
+        Example("seed of the values that follow", init="torch.manual_seed(0)\nself.seeded = nn.Linear(3, 3)"),
         Example("initial values of data", init="self.layer.bias.data.fill_(0.1)"),
         Example("without gradients", init="with torch.no_grad():\n    self.layer.weight.mul_(0.5)"),
         Example(
@@ -121,6 +129,13 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "copies of a layer",
             init="self.copies = nn.ModuleList([copy.deepcopy(self.layer) for _ in range(2)])",
             top="import copy",
+        ),
+        Example(
+            "deletion of layers", init="self.body = nn.Sequential(nn.ReLU(), nn.Tanh())\ndel self.body[-1]"
+        ),
+        Example(
+            "members by name",
+            forward="for name, module in self._modules.items():\n    assert name == 'layer'",
         ),
         Example("class of a layer", init="act = nn.GELU\nself.act = act()"),
         Example(
@@ -172,6 +187,59 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             forward="x = x / self.width",
         ),
         Example(
+            "property that can be set",
+            body=(
+                "@property\ndef rate(self):\n    return self._rate\n\n@rate.setter\ndef rate(self, value):\n"
+                "    self._rate = min(value, 1.0)"
+            ),
+            init="self.rate = 2.0",
+            forward="x = x * self.rate",
+        ),
+        Example(
+            "decorator of the text",
+            top=(
+                "def doubled(f):\n    def wrapper(self, x):\n        return 2 * f(self, x)\n\n"
+                "    return wrapper"
+            ),
+            body="@doubled\ndef shifted(self, x):\n    return x + 1",
+            forward="x = self.shifted(x)",
+        ),
+        Example(
+            "cached function",
+            top=(
+                "from functools import lru_cache\n\n@lru_cache(maxsize=None)\ndef mask(n):\n"
+                "    return torch.tril(torch.ones(n, n))"
+            ),
+            forward="x = x @ mask(3)",
+        ),
+        Example(
+            "mode of frozen layers",
+            body=(
+                "def train(self, mode=True):\n    super().train(mode)\n    self.norm.eval()\n    return self"
+            ),
+            init="self.norm = nn.BatchNorm1d(3)",
+            forward="x = self.norm(x)",
+        ),
+        Example(
+            "object that can be iterated over",
+            top=(
+                "class Sizes:\n    def __init__(self, *sizes):\n        self.sizes = sizes\n\n"
+                "    def __iter__(self):\n        return iter(self.sizes)"
+            ),
+            init="self.body = nn.Sequential(*[nn.Linear(3, n) for n in Sizes(4, 5)])",
+        ),
+        Example(
+            "named tuple",
+            top="from collections import namedtuple\nState = namedtuple('State', ['h', 'c'])",
+            forward="state = State(h=x, c=2 * x)\nx = state.h + state.c",
+        ),
+        Example(
+            "enumeration",
+            top="from enum import Enum\n\nclass Mode(Enum):\n    SUM = 'sum'\n    MEAN = 'mean'",
+            init="self.mode = Mode('mean')",
+            forward="x = x / 3 if self.mode is Mode.MEAN else x",
+        ),
+        Example(
             "function",
             top="def swish(x, beta=1.0):\n    return x * torch.sigmoid(beta * x)",
             forward="x = swish(x, beta=2.0)",
@@ -205,7 +273,17 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example("loop with numbers", forward="n = 0\nwhile n < 2:\n    n += 1"),
         Example("assertion", init='assert 12 % 3 == 0, "the width must be divisible by the heads"'),
         Example("attribute until the end of the forward pass", forward="self.attention = x.softmax(-1)"),
-        Example("deletion of a name", forward="h = x\ndel h"),
+        Example("deletion", forward="h, sizes = x, [1, 2]\ndel h, sizes[0]"),
+        Example(
+            "import that may be missing",
+            top="try:\n    import flash_attn\nexcept ImportError:\n    flash_attn = None",
+            forward="x = x if flash_attn is None else flash_attn.run(x)",
+        ),
+        Example(
+            "exception of Python or the text",
+            init="try:\n    act = {'relu': nn.ReLU}['gelu']\nexcept KeyError:\n    act = nn.GELU",
+        ),
+        Example("elements that a mask selects", forward="h = x.clone()\nh[h > 1] *= 2\nh[h < 0] = 0"),
     ),
     "Expressions": (
         Example("arithmetic, comparison", forward="h = 2 * x ** 2 - x / 3\nlarge = 1 < x.shape[-1] <= 3"),
@@ -215,6 +293,15 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example("f-string", forward='name = f"layer{1:02d}"\nh = getattr(self, "layer")'),
         Example("subscript", forward="h = x[..., None].squeeze(-1)[:, [0, 1, 2]]"),
         Example("method of a string", forward='is_wide = "conv1".startswith("conv")'),
+        Example("bits of integers", init="self.channels = 1 << 3 | 1"),
+        Example(
+            "iterators",
+            top="import itertools",
+            init=(
+                "self.body = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([3, 4, 5]))\n"
+                "self.total = sum(itertools.chain([1], [2, 3]))"
+            ),
+        ),
         Example("assignment in an expression", forward="if (width := x.shape[-1]) == 3:\n    x = x / width"),
         Example("choice by the values of a tensor", forward="x = torch.where(x > 0, x, 0.1 * x)"),
         Example(
@@ -297,8 +384,9 @@ def _refused() -> Iterator[str]:
     yield from [
         "",
         "Also refused: names with two leading underscores, methods of the names of `nn.Module`'s own "
-        f"({len(MODULE_ATTRIBUTES)} of them, such as `train` and `parameters`), parameters and layers that a "
-        "forward pass makes, and attributes that carry a state from one forward pass to the next.",
+        f"({len(MODULE_ATTRIBUTES)} of them, such as `state_dict` and `parameters`), parameters and layers "
+        "that a forward pass makes, generators and seeds in a forward pass, and attributes that carry a "
+        "state from one forward pass to the next.",
     ]
 
 

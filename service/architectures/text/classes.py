@@ -4,7 +4,6 @@ A class that has nn.Module among its bases becomes a real subclass of it, so tha
 saves and trains its instances like those of the same class in a script.
 """
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,31 +11,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.text.attributes import HOOKS, MODULE_ATTRIBUTES
-from service.architectures.text.builtins import FieldDefault
+from service.architectures.text.attributes import HOOKS, MODES, MODULE_ATTRIBUTES
 from service.architectures.text.calls import call_function
 from service.architectures.text.constructors import BASES
 from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.expressions import Expression
 from service.architectures.text.operators import bounded
-from service.architectures.text.statements import FunctionStatement, Statement, run_all
+from service.architectures.text.records import make_named_tuple, record_init, set_members
+from service.architectures.text.statements import Decorator, FunctionStatement, Statement, run_all
 from service.architectures.text.values import (
     TEXT_CLASS,
-    Definition,
+    Member,
+    NamedValues,
     Namespace,
-    Parameters,
     Record,
     TextClass,
     TextFunction,
-    find_attribute,
     text_class,
 )
 
 # Special methods that a class may define.
 SPECIAL = frozenset(
-    {"__init__", "__post_init__", "__call__", "__len__", "__getitem__", "__repr__", "__str__"}
+    {"__init__", "__post_init__", "__call__", "__len__", "__getitem__", "__getattr__", "__iter__"}
+    | {"__contains__", "__repr__", "__str__"}
 )
+# Those that Python itself calls, as when a loop iterates over an object.
+PROTOCOLS = frozenset({"__len__", "__getitem__", "__iter__"})
 # Methods of modules that a job has no use for, as it chooses the device itself.
 IGNORED = frozenset({"to", "cuda", "cpu"})
 
@@ -49,16 +50,21 @@ class ClassStatement(Statement):
         name: Name of the class.
         bases: Its bases.
         body: Its statements.
-        fields: Names of its annotated attributes, in order, if it is a dataclass.
+        fields: Names of its annotated attributes, in order, if it is a dataclass or a named tuple.
+        decorators: Its decorators, from the innermost to the outermost.
     """
 
     name: str
     bases: tuple[Expression, ...]
     body: tuple[Statement, ...]
     fields: tuple[str, ...] | None
+    decorators: tuple[Decorator, ...] = ()
 
     def run(self, frame: Frame) -> None:
-        frame.names[self.name] = self.make(frame)
+        made: Any = self.make(frame)
+        for decorator in self.decorators:
+            made = decorator.apply(frame, made)
+        frame.names[self.name] = made
 
     def make(self, frame: Frame) -> type:
         """Make the class.
@@ -69,6 +75,8 @@ class ClassStatement(Statement):
         run = frame.run
         own = TextClass(run)
         bases = self._bases(frame)
+        if NamedValues in bases:
+            return self._named_tuple(frame)
         type_: type = run.guard(self.at, lambda: type(self.name, bases, {TEXT_CLASS: own}), ())
         is_module = issubclass(type_, nn.Module)
         body = Frame(run, {}, frame, type_)
@@ -81,32 +89,62 @@ class ClassStatement(Statement):
             method = statement.definition.name
             if is_module and method in IGNORED:
                 continue
-            if is_module and method in MODULE_ATTRIBUTES - HOOKS - (SPECIAL - {"__call__"}):
+            if is_module and method in MODULE_ATTRIBUTES - HOOKS - MODES - (SPECIAL - {"__call__"}):
                 advice = "define `forward`" if method == "__call__" else "choose another name"
                 run.fail(statement.at, f"`{method}` is an attribute of nn.Module; {advice}.")
-            body.names[method] = statement.make(outer)
+            body.names[method] = statement.make(outer, body)
         own.attributes.update(body.names)
+        for name in sorted(PROTOCOLS & own.attributes.keys()):
+            if isinstance(own.attributes[name], TextFunction):
+                setattr(type_, name, _method(run, own.attributes[name]))
+        if issubclass(type_, Member):
+            set_members(run, self.at, type_, self._mixed(frame))
         if is_module:
             type_._apply = _apply  # type: ignore[attr-defined]
-            for name in sorted(HOOKS & own.attributes.keys()):
+            for name in sorted((HOOKS | MODES) & own.attributes.keys()):
                 function = own.attributes[name]
                 if not isinstance(function, TextFunction):
-                    run.fail(self.at, f"`{name}` must be a method without decorators.")
-                setattr(type_, name, _method(run, function))
+                    run.fail(self.at, f"`{name}` must be a method without this decorator; remove it.")
+                make = _mode_method if name in MODES else _method
+                setattr(type_, name, make(run, function))
         if self.fields is not None:
             inherited = [text_class(base) for base in bases]
             fields = dict.fromkeys(name for each in inherited if each for name in each.fields or ())
             own.fields = tuple({**fields, **dict.fromkeys(self.fields)})
-            own.attributes.setdefault("__init__", _dataclass_init(own.fields, type_, self.at))
+            own.attributes.setdefault("__init__", record_init(own.fields, type_, self.at))
         return type_
+
+    def _mixed(self, frame: Frame) -> type | None:
+        """Return `str` or `int` if the members of an enumeration are strings or integers, too."""
+        for node in self.bases:
+            base = node.evaluate(frame)
+            if base in (str, int):
+                return str if base is str else int
+            name = frame.run.location_of(node.at).text.rpartition(".")[2]
+            if name in ("IntEnum", "StrEnum"):
+                return int if name == "IntEnum" else str
+        return None
+
+    def _named_tuple(self, frame: Frame) -> type:
+        """Make a class with `typing.NamedTuple` as its base."""
+        own, names = TextClass(frame.run), Frame(frame.run, {}, frame)
+        for statement in self.body:
+            if isinstance(statement, FunctionStatement):
+                names.names[statement.definition.name] = statement.make(Frame(frame.run, {}, frame), names)
+            else:
+                run_all([statement], names)
+        own.attributes.update(names.names)
+        return make_named_tuple(frame.run, self.at, self.name, self.fields or (), own)
 
     def _bases(self, frame: Frame) -> tuple[type, ...]:
         bases = []
         for node in self.bases:
             base = node.evaluate(frame)
-            if base in (Record, None) or isinstance(base, Namespace):
+            if base in (Record, None, str, int) or isinstance(base, Namespace):
                 continue  # `object`, and annotations such as `Generic[T]` and `ABC`
-            if not isinstance(base, type) or (text_class(base) is None and base not in BASES):
+            if not isinstance(base, type) or (
+                text_class(base) is None and base not in BASES | {Member, NamedValues}
+            ):
                 frame.run.fail(node.at, "a class has layers of torch.nn or classes of the text as its bases.")
             bases.append(base)
         return tuple(bases) or (Record,)
@@ -131,6 +169,8 @@ def _method(run: Run, function: TextFunction) -> Any:
     definition = function.definition
 
     def forward(self: nn.Module, *positional: Any, **named: Any) -> Any:
+        if isinstance(self, nn.Module):
+            run.called[id(self)] = self
         if run.depth:  # a module of a forward pass that is running
             result = call_function(run, definition.at, function, [self, *positional], named)
             return result if type(result) is Tensor else run.guard(definition.at, lambda: bounded(result), ())
@@ -141,7 +181,8 @@ def _method(run: Run, function: TextFunction) -> Any:
             device = next((each.device for each in tensors_in((positional, named))), torch.device("cpu"))
             with run.forward_pass(device):
                 result = call_function(run, definition.at, function, [self, *positional], named)
-                return run.guard(definition.at, lambda: bounded(result), ())
+                run.guard(definition.at, lambda: bounded(result), ())
+                return tuple(result) if isinstance(result, NamedValues) else result
 
         if run.observer is not None or run.is_check:
             return evaluate()
@@ -152,33 +193,16 @@ def _method(run: Run, function: TextFunction) -> Any:
     return forward
 
 
-@dataclass(frozen=True, slots=True)
-class FieldAssignment:
-    """The body of a dataclass's `__init__`."""
+def _mode_method(run: Run, function: TextFunction) -> Any:
+    """Return a method `train` or `eval` for PyTorch to call."""
+    at = function.definition.at
 
-    fields: tuple[str, ...]
+    def switch(self: nn.Module, *positional: Any, **named: Any) -> Any:
+        if run.depth:
+            return call_function(run, at, function, [self, *positional], named)
+        with run.mode_change():
+            call_function(run, at, function, [self, *positional], named)
+        return self  # also where the text forgets it, as a script does not use it
 
-    def run(self, frame: Frame) -> None:
-        """Set the fields, then call `__post_init__` if there is one."""
-        instance = frame.names["self"]
-        for name in self.fields:
-            value = frame.names[name]
-            if isinstance(value, FieldDefault):
-                value = value.make(frame.run)
-            instance.__dict__[name] = value
-        found, method = find_attribute(type(instance), "__post_init__")
-        if found:
-            call_function(frame.run, method.definition.at, method, [instance], {})
-
-
-def _dataclass_init(fields: tuple[str, ...], type_: type, at: ast.AST) -> TextFunction:
-    """Return the `__init__` of a dataclass."""
-
-    own = text_class(type_)
-    assert own is not None
-    defaults: dict[str, Any] = {}
-    for each in reversed(type_.__mro__):
-        found = text_class(each)
-        defaults |= {} if found is None else {n: v for n, v in found.attributes.items() if n in fields}
-    definition = Definition("__init__", at, Parameters(("self", *fields)), FieldAssignment(fields))
-    return TextFunction(definition, None, type_, defaults)
+    switch.__name__ = function.definition.name
+    return switch

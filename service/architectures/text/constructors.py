@@ -19,7 +19,7 @@ from fitserve.describe.layers import CHOICES, STACKS
 from service.architectures.layers import LAYERS, MAX_STACKED, PLAIN_LOSSES
 from service.architectures.text.evaluation import Run
 from service.architectures.text.sequences import listed
-from service.architectures.text.values import ITERATOR, Record
+from service.architectures.text.values import ITERATOR, Native, Record
 
 _DECLARED = "declared_arguments"  # attribute of a layer that a check has constructed
 MAX_MODULES = 3_000  # of a whole model, as of a spec: checking one takes about a millisecond
@@ -263,7 +263,7 @@ BASES: frozenset[type] = frozenset(
 )
 """Classes of PyTorch that a class of a text may have as its base."""
 
-CONSTRUCTORS: dict[type, Constructor] = {
+CONSTRUCTORS: dict[type, Constructor | Native] = {
     **{type_: _construct_native(type_) for type_ in BASES},
     **{getattr(nn, name): _construct_loss(getattr(nn, name)) for name in PLAIN_LOSSES},
     nn.Parameter: _parameter,

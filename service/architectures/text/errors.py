@@ -71,6 +71,20 @@ class ForwardError(RuntimeError):
     """An operation of a forward text failed while the text ran."""
 
 
+class Raised(ForwardError):
+    """An exception that a `try` statement of the text catches.
+
+    Args:
+        name: Name of its class in Python.
+        text: Its text, as `str(error)` gives it.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+        self.text = text
+
+
 def shape_of(tensor: Tensor) -> str:
     """Return the shape of a tensor as messages show it: `[4, 3]`."""
     return str(list(tensor.shape))

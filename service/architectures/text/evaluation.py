@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor, nn
 
-from service.architectures.text.errors import ForwardError, SourceLocation, forward_error
+from service.architectures.text.errors import ForwardError, Raised, SourceLocation, forward_error
 from service.architectures.text.replay import Replays
 
 MAX_STEPS = 200_000
@@ -94,6 +94,13 @@ class Run:
             references keep an `id` from being used again.
         unsaved_storages: Storages of the tensors among them.
         replays: Recorded forward passes.
+        switching: Whether a method `train` or `eval` of the text is running, which sets modes of layers.
+        called: Modules that the current forward pass has called, by `id`.
+        modes: Modules whose mode the current forward pass has set, with the mode that they had.
+        cached: Results of cached functions in the current forward pass.
+        caching: Number of cached functions that are running in a forward pass.
+        handled: Exceptions whose `except` clauses are running.
+        catches: For each `try` statement that is running, whether it catches an exception of a name.
     """
 
     text: SourceText
@@ -113,6 +120,13 @@ class Run:
     persistent: Mapping[int, Any] = field(default_factory=dict)
     unsaved_storages: frozenset[int] = frozenset()
     replays: Replays = field(default_factory=Replays)
+    switching: bool = False
+    called: dict[int, nn.Module] = field(default_factory=dict)
+    modes: list[tuple[nn.Module, bool]] = field(default_factory=list)
+    catches: list[Callable[[str], bool]] = field(default_factory=list)
+    handled: list[Raised] = field(default_factory=list)
+    cached: dict[Any, Any] = field(default_factory=dict)
+    caching: int = 0
 
     def location_of(self, at: Any) -> SourceLocation:
         """Return the location of a syntax node."""
@@ -124,12 +138,21 @@ class Run:
         """Return an error with the location of a syntax node."""
         return ForwardError(f"{self.location_of(at)}: {message}")
 
-    def fail(self, at: Any, message: str) -> NoReturn:
+    def fail(self, at: Any, message: str, raises: str | None = None, text: str = "") -> NoReturn:
         """Raise an error with the location of a syntax node.
+
+        Args:
+            at: The syntax node.
+            message: The error and its remedy.
+            raises: Name of the exception that Python raises here; None for an error of ours only, which no
+                `try` statement catches.
+            text: Text of that exception.
 
         Raises:
             ForwardError: Always.
         """
+        if raises is not None and any(catches(raises) for catches in self.catches):
+            raise Raised(raises, text)
         error = self.error(at, message)
         raise error if self.observer is None or self.constructing else self.observer.refused(str(error))
 
@@ -196,7 +219,11 @@ class Run:
         except NotImplementedError:
             if self.observer is None and not self.constructing:
                 raise  # a trace reports it: the operation needs values
-            self.fail(at, "this operation needs the values of tensors, which are not known here.")
+            self.fail(
+                at,
+                "this operation needs the values of tensors, which are not known here; choose values with "
+                "`torch.where(condition, a, b)`.",
+            )
         except RecursionError:
             self.fail(at, "this is nested too deeply.")
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
@@ -235,12 +262,22 @@ class Run:
             self.depth, self.constructing = 0, False
 
     @contextmanager
+    def mode_change(self) -> Iterator[None]:
+        """Enter a method `train` or `eval` of the text."""
+        self.steps, self.switching = MAX_STEPS, True
+        try:
+            yield
+        finally:
+            self.depth, self.switching = 0, False
+
+    @contextmanager
     def forward_pass(self, device: torch.device) -> Iterator[None]:
         """Enter a forward pass, unless one is running."""
         if self.depth:
             yield
             return
         self.steps, self.device = MAX_STEPS, device
+        unsaved = self.unsaved_storages
         try:
             yield
             with torch.no_grad():
@@ -248,6 +285,12 @@ class Run:
                     buffer.copy_(value)
         finally:
             self.depth = 0
+            for module, mode in reversed(self.modes):
+                module.training = mode
+            self.modes.clear()
+            self.called.clear()
+            self.cached.clear()
+            self.unsaved_storages = unsaved
             self.overlay.clear()
             self.read.clear()
             self.new_buffers.clear()

@@ -6,27 +6,45 @@ The translation makes them of Python's syntax nodes, which they keep for the loc
 import ast
 import operator
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from service.architectures.text.attributes import read_attribute
 from service.architectures.text.calls import call, on_meta, on_one_device, sized
+from service.architectures.text.errors import ForwardError
 from service.architectures.text.evaluation import Frame, Run
-from service.architectures.text.methods import TENSOR_METHODS, percent_formatted
+from service.architectures.text.methods import TENSOR_METHODS, check_mutable, percent_formatted
 from service.architectures.text.operators import BINARY, NUMBERS, Operator, apply, bounded
-from service.architectures.text.sequences import CONTAINERS, formatted, iterate, listed, text_of, truth
+from service.architectures.text.records import compare_members
+from service.architectures.text.sequences import (
+    CONTAINERS,
+    formatted,
+    iterate,
+    listed,
+    quoted,
+    text_of,
+    truth,
+)
 from service.architectures.text.values import (
     Bound,
+    DefaultDict,
     Definition,
+    ErrorType,
+    Member,
+    Members,
     Namespace,
     Record,
     Super,
     TextFunction,
     find_attribute,
+    text_class,
 )
+from service.specs.base import did_you_mean
 
 MAX_UNCHECKED = 16  # elements of a display whose size needs no check
 CHECKED_EVERY = 256  # elements of a comprehension
@@ -148,7 +166,7 @@ def hashable(run: Run, at: ast.AST, key: Any) -> Any:
         ForwardError: If it is not a number, a string, a class, None, or a tuple of these.
     """
     parts = bounded(key) if isinstance(key, tuple) else (key,)
-    if not all(isinstance(each, str | type | bool | None | NUMBERS) for each in parts):
+    if not all(isinstance(each, str | type | bool | None | NUMBERS | Member) for each in parts):
         run.fail(at, f"a value of type {type(key).__name__} cannot be a key.")
     return key
 
@@ -244,6 +262,9 @@ class Operation(Expression):
 
 def operate(run: Run, at: ast.AST, op: Operator, operands: list[Any]) -> Any:
     """Compute an operator."""
+    if any(isinstance(each, Member) for each in operands):
+        # The value of a member that is a number or string, too.
+        operands = [x.value if isinstance(x, Member) and x.is_mixed else x for x in operands]
     first = operands[0]
     if op.symbol == "%" and isinstance(first, str):
         return percent_formatted(run, at, first, operands[1])
@@ -252,7 +273,12 @@ def operate(run: Run, at: ast.AST, op: Operator, operands: list[Any]) -> Any:
         if run.is_check and run.constructing:
             return run.compute(at, lambda: sized(run, apply, (op, values), {}), values)
         return run.compute(at, lambda: apply(op, values), values)
-    return run.guard(at, lambda: apply(op, operands), ())
+    try:
+        return run.guard(at, lambda: apply(op, operands), ())
+    except ForwardError as error:
+        if isinstance(error.__cause__, ZeroDivisionError):
+            run.fail(at, "this divides by zero.", "ZeroDivisionError", str(error.__cause__))
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +340,8 @@ def _compare(run: Run, at: ast.AST, name: str, left: Any, right: Any) -> Any:
         return (left is right) == (name == "Is")
     if name in ("In", "NotIn"):
         return _contains(run, at, right, left) == (name == "In")
+    if isinstance(left, Member) or isinstance(right, Member):
+        return compare_members(run, at, name, left, right)
     if isinstance(left, Record) or isinstance(right, Record):
         run.fail(
             at, "objects of a class of the text are not compared; compare their attributes, or use `is`."
@@ -328,7 +356,11 @@ def _contains(run: Run, at: ast.AST, container: Any, value: Any) -> bool:
         if not isinstance(value, str):
             run.fail(at, "`in` a string needs a string.")
         return value in container
-    if isinstance(container, dict | set):
+    if isinstance(container, nn.Module | Record):
+        found, method = find_attribute(type(container), "__contains__")
+        if found:
+            return truth(run, at, call(run, at, Bound(method, container), [value], {}))
+    if isinstance(container, dict | set | Members):
         return hashable(run, at, value) in container
     if isinstance(container, range) and isinstance(value, int):
         return value in container
@@ -398,24 +430,78 @@ class Subscript(Expression):
     index: Expression
 
     def evaluate(self, frame: Frame) -> Any:
-        run, value, index = frame.run, self.value.evaluate(frame), self.index.evaluate(frame)
-        if isinstance(value, Tensor):
-            value, index = on_one_device(run, [value, index])
-            return run.compute(self.at, lambda: value[on_meta(run, index)], (value, index))
-        if isinstance(value, dict):
-            key = hashable(run, self.at, index)
-            if key not in value:
-                run.fail(self.at, f"the dictionary has no key {text_of(run, self.at, key)}.")
-            return value[key]
-        if isinstance(value, str | list | tuple | range | CONTAINERS):
-            return run.guard(self.at, lambda: value[index], ())
-        if isinstance(value, nn.Module | Record):
-            found, method = find_attribute(type(value), "__getitem__")
-            if found:
-                return call(run, self.at, Bound(method, value), [index], {})
-        if isinstance(value, type | Namespace) or value is None:
-            return value  # an annotation such as `list[int]`
-        return run.fail(self.at, f"a value of type {type(value).__name__} has no elements.")
+        return element(frame.run, self.at, self.value.evaluate(frame), self.index.evaluate(frame))
+
+
+def element(run: Run, at: ast.AST, value: Any, index: Any) -> Any:
+    """Return an element or a part of a value.
+
+    Raises:
+        ForwardError: If there is none.
+    """
+    if isinstance(value, Tensor):
+        value, index = on_one_device(run, [value, index])
+        if value.is_meta:
+            index = _positions(run, at, value, index)
+        return run.compute(at, lambda: value[on_meta(run, index)], (value, index))
+    if isinstance(value, nn.Module | Record | tuple | type):
+        found, method = find_attribute(type(value), "__getitem__")
+        if found:
+            return call(run, at, Bound(method, value), [index], {})
+    if isinstance(value, type) and (own := text_class(value)) is not None and own.members:
+        return _of_mapping(run, at, own.members, index)
+    if isinstance(value, dict | Members | nn.ModuleDict | nn.ParameterDict):
+        return _of_mapping(run, at, value, index)
+    if isinstance(value, type | Namespace | ErrorType) or value is None:
+        return value  # an annotation such as `list[int]`
+    return _of_sequence(run, at, value, index)
+
+
+def _of_mapping(run: Run, at: ast.AST, value: Any, index: Any) -> Any:
+    key = hashable(run, at, index)
+    if isinstance(value, DefaultDict) and value.factory is not None and key not in value:
+        check_mutable(run, at, value)
+        value[key] = call(run, at, value.factory, [], {})
+    if key not in value:
+        name = quoted(run, at, key)
+        run.fail(at, f"there is no key {name}{_known_keys(value, key)}.", "KeyError", name)
+    return value[key]
+
+
+def _of_sequence(run: Run, at: ast.AST, value: Any, index: Any) -> Any:
+    if not isinstance(value, str | list | tuple | range | deque | CONTAINERS):
+        run.fail(at, f"a value of type {type(value).__name__} has no elements.")
+    if isinstance(index, int) and not -len(value) <= index < len(value):
+        title = type(value).__name__
+        message = f"there is no element {index} of this {title}, which has {len(value)}."
+        run.fail(at, message, "IndexError", f"{title} index out of range")
+    return run.guard(at, lambda: value[index], ())
+
+
+def _known_keys(value: Any, key: Any) -> str:
+    names = [each for each in value if isinstance(each, str)]
+    return did_you_mean(key, names).removesuffix(".") if isinstance(key, str) else ""
+
+
+def is_mask(index: Any) -> bool:
+    """Return whether an index selects elements by the values of a tensor."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in parts)
+
+
+def _positions(run: Run, at: ast.AST, tensor: Tensor, index: Any) -> Any:
+    """Replace lists of booleans in an index by positions, which the meta device can count."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    for number, each in enumerate(parts):
+        if not isinstance(each, list) or not each or not all(isinstance(item, bool) for item in each):
+            continue
+        before = parts[:number]
+        if not any(item is Ellipsis or isinstance(item, Tensor) for item in before):
+            dim = sum(item is not None for item in before)
+            if dim < tensor.dim() and tensor.shape[dim] != len(each):
+                run.fail(at, f"the list of booleans has {len(each)} elements, not {tensor.shape[dim]}.")
+        parts[number] = [position for position, item in enumerate(each) if item]
+    return tuple(parts) if isinstance(index, tuple) else parts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,14 +518,23 @@ class Lambda(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Walrus(Expression):
-    """`(name := value)`."""
+    """`(name := value)`.
+
+    Attributes:
+        name: The name.
+        value: The value.
+        comprehensions: Number of comprehensions around it: the name belongs to what is around them.
+    """
 
     name: str
     value: Expression
+    comprehensions: int = 0
 
     def evaluate(self, frame: Frame) -> Any:
-        value = self.value.evaluate(frame)
-        frame.names[self.name] = value
+        value, target = self.value.evaluate(frame), frame
+        for _ in range(self.comprehensions):
+            target = target.parent or target
+        target.names[self.name] = value
         return value
 
 
@@ -511,4 +606,6 @@ IN_PLACE: Mapping[str, Callable[[Any, Any], Any]] = {
     "BitOr": operator.ior,
     "BitXor": operator.ixor,
     "MatMult": operator.imatmul,
+    "LShift": operator.ilshift,
+    "RShift": operator.irshift,
 }

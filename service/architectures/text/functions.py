@@ -96,7 +96,7 @@ def _meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 def _normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Tensor:
     """Call `torch.normal`, whose form for tensors takes no dtype and device."""
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
-        return torch.normal(mean, std)
+        return torch.normal(mean, std, generator=options.get("generator"))
     return torch.normal(mean, std, size, **options)
 
 

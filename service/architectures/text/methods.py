@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from string import Formatter
 from typing import Any
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from service.architectures.text.calls import as_callable
 from service.architectures.text.constructors import check_size, initialize
+from service.architectures.text.containers import make_dict
 from service.architectures.text.evaluation import Run
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
-from service.architectures.text.operators import bounded
+from service.architectures.text.iterators import in_order
+from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, bounded
 from service.architectures.text.sequences import extended, formatted, listed, quoted, text_of
-from service.architectures.text.values import Native
+from service.architectures.text.values import Members, NamedValues, Native, find_attribute, text_class
 
 Arguments = Sequence[Any]
 Named = Mapping[str, Any]
@@ -62,6 +65,30 @@ def _extend(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None:
     check_mutable(run, at, target)
     target.extend(listed(run, at, values))
     extended(target)
+
+
+def _update(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None:
+    target, *others = positional
+    check_mutable(run, at, target)
+    target.update(*(make_dict(run, at, [each], {}) for each in others), **named)
+    extended(list(target))
+
+
+def _move_to_end(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None:
+    """`OrderedDict.move_to_end`; an ordered dictionary is a plain one here."""
+    target, key, *last = positional
+    check_mutable(run, at, target)
+    value = target.pop(key)
+    others = dict(target)
+    is_last = last[0] if last else named.get("last", True)
+    target.clear()
+    target.update({**others, key: value} if is_last else {key: value, **others})
+
+
+def _sort(run: Run, at: ast.AST, positional: Arguments, named: Named) -> None:
+    target = positional[0]
+    check_mutable(run, at, target)
+    target[:] = in_order(run, at, target, **named)
 
 
 def _insert_checked(method: str) -> Native:
@@ -128,6 +155,17 @@ def _replace(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
     return text_of(run, at, text.replace(old, new, *count))
 
 
+def _padded(name: str) -> Native:
+    def call(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
+        text, width, *fill = positional
+        if isinstance(width, int) and width > MAX_SEQUENCE_LENGTH:
+            run.fail(at, f"a string has at most {MAX_SEQUENCE_LENGTH:,} characters.")
+        padded: str = getattr(text, name)(width, *fill)
+        return padded
+
+    return Native(name, call, "text, width, fill=' ', /")
+
+
 _STRINGS = {
     **{
         name: _plain(name, getattr(str, name))
@@ -144,10 +182,12 @@ _STRINGS = {
                 "rstrip",
                 "split",
             ),
+            *("rsplit", "splitlines", "swapcase", "casefold", "isalnum", "isnumeric", "isidentifier"),
             *("count", "index", "isdigit", "isalpha", "isupper", "islower", "title", "capitalize"),
             *("removeprefix", "removesuffix", "partition", "rpartition"),
         )
     },
+    **{name: _padded(name) for name in ("ljust", "rjust", "center", "zfill")},
     "join": Native("join", _join),
     "format": Native("format", _format),
     "replace": Native("replace", _replace),
@@ -158,14 +198,17 @@ _LISTS = {
         name: _changing(name, getattr(list, name))
         for name in ("append", "insert", "pop", "remove", "reverse", "clear")
     },
-    "extend": Native("extend", _extend),
+    "extend": Native("extend", _extend, "list, values, /"),
+    "sort": Native("sort", _sort, "list, /, *, key=None, reverse=False"),
 }
 _DICTS = {
     **{name: _plain(name, getattr(dict, name)) for name in ("get", "copy")},
     "items": _plain("items", lambda value: list(value.items())),
     "keys": _plain("keys", lambda value: list(value.keys())),
     "values": _plain("values", lambda value: list(value.values())),
-    **{name: _changing(name, getattr(dict, name)) for name in ("pop", "update", "setdefault", "clear")},
+    **{name: _changing(name, getattr(dict, name)) for name in ("pop", "popitem", "setdefault", "clear")},
+    "update": Native("update", _update),
+    "move_to_end": Native("move_to_end", _move_to_end, "dict, key, last=True"),
 }
 
 # Modules
@@ -221,6 +264,85 @@ def _in_constructor(method: str) -> Native:
     return Native(method, call)
 
 
+def switch_mode(run: Run, at: ast.AST, modules: Iterable[nn.Module], mode: bool) -> None:
+    """Set the mode of modules: for good in the constructor and in `train`, otherwise for the forward pass.
+
+    In Python the mode stays after the pass, which sets it again before it matters.
+
+    Raises:
+        ForwardError: If the forward pass has used the mode before, so that the next would see the new one.
+    """
+    if run.constructing or run.switching:
+        for module in modules:
+            module.training = mode
+        return
+    used: set[int] = set()
+    for called in run.called.values():
+        # What a module of the text calls is in the table itself.
+        inner = (called,) if find_attribute(type(called), "forward")[0] else called.modules()
+        used |= {id(each) for each in inner}
+    for module in modules:
+        if id(module) in used or (id(module), "training") in run.read:
+            run.fail(
+                at,
+                "this mode has been used in the same forward pass, so that the next one would begin with "
+                "another; set it before, or in a method `train` of the class.",
+            )
+        if run.replays.recorder is not None:
+            run.replays.recorder.abandon()  # a replay would call layers in their own modes
+        run.modes.append((module, module.training))
+        module.training = mode
+
+
+def _mode_of(name: str) -> Native:
+    """Return `train` or `eval` of a module."""
+
+    def call(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+        module, *rest = positional
+        check_size(run, at, module)
+        if run.constructing or run.switching:
+            return getattr(module, name)(*rest, **named)
+        mode = name == "train" and (rest[0] if rest else named.get("mode", True))
+        modules = list(module.modules())
+        if not isinstance(mode, bool) or any(type(each).train is not nn.Module.train for each in modules):
+            run.fail(at, f"`.{name}()` of this module is supported in constructors and in `train` only.")
+        switch_mode(run, at, modules, mode)
+        return module
+
+    return Native(name, call)
+
+
+def _mode_of_base(name: str) -> Callable[[type], Native]:
+    """Return `super().train` or `super().eval`, which PyTorch passes on to the submodules."""
+
+    def make(base: type) -> Native:
+        def call(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+            if not run.constructing and not run.switching:
+                run.fail(at, f"`{name}` of the class cannot be called in a forward pass; remove the call.")
+            check_size(run, at, positional[0])
+            return getattr(base, name)(*positional, **named)
+
+        return Native(name, call)
+
+    return make
+
+
+def _frozen(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    """`module.requires_grad_(…)`: outside of the constructor it may only repeat what that has set."""
+    module, *rest = positional
+    wanted = rest[0] if rest else named.get("requires_grad", True)
+    if not run.constructing:
+        for each in module.parameters():
+            check_trainable(run, at, each, wanted)
+    return module.requires_grad_(*rest, **named)
+
+
+def check_trainable(run: Run, at: ast.AST, tensor: Tensor, wanted: Any) -> None:
+    """Check that a parameter keeps its `requires_grad` after the construction."""
+    if not run.constructing and isinstance(tensor, nn.Parameter) and tensor.requires_grad != wanted:
+        run.fail(at, "parameters are frozen in the constructor only; a job trains the same ones throughout.")
+
+
 def _layer_forward(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     module, *others = positional
     return run.compute(at, lambda: module.forward(*others, **named), (others, dict(named)))
@@ -242,37 +364,84 @@ MODULE_METHODS: Mapping[str, Native] = {
     **{
         name: _in_constructor(name)
         for name in (
-            "train",
-            "eval",
-            "requires_grad_",
             "get_submodule",
+            "get_parameter",
+            "get_buffer",
             "reset_parameters",
             "_reset_parameters",
         )
     },
-    "apply": Native("apply", _apply),
+    **{name: _mode_of(name) for name in ("train", "eval")},
+    "requires_grad_": Native("requires_grad_", _frozen),
+    "_get_name": Native("_get_name", lambda run, at, positional, named: type(positional[0]).__name__),
+    "apply": Native("apply", _apply, "module, function, /"),
     "flatten_parameters": Native("flatten_parameters", lambda run, at, positional, named: None),
     "forward": Native("forward", _layer_forward),
 }
 
 
+def _fields_of(values: NamedValues) -> dict[str, Any]:
+    own = text_class(type(values))
+    return dict(zip(own.fields or () if own else (), values, strict=True))
+
+
+def _replaced(run: Run, at: ast.AST, positional: Arguments, named: Named) -> NamedValues:
+    (values,) = positional
+    fields = _fields_of(values)
+    for name in named:
+        if name not in fields:
+            run.fail(at, f"`{name}` is no field of `{type(values).__name__}`.")
+    replaced: NamedValues = tuple.__new__(type(values), (fields | dict(named)).values())
+    return replaced
+
+
 def _elements(name: str) -> Native:
-    return _plain(name, lambda value: list(getattr(value, name)()))
+    return Native(
+        name, lambda run, at, positional, named: bounded(list(getattr(positional[0], name)())), "mapping, /"
+    )
+
+
+def _seed_generator(run: Run, at: ast.AST, positional: Arguments, named: Named) -> torch.Generator:
+    generator, *seed = positional
+    if not run.constructing:
+        run.fail(at, "a generator is used in the constructor only; remove it.")
+    found: torch.Generator = generator.manual_seed(*seed, **named)
+    return found
 
 
 METHODS: Mapping[type, Mapping[str, Native]] = {
     str: _STRINGS,
     list: _LISTS,
     dict: _DICTS,
+    deque: {
+        **{
+            name: _changing(name, getattr(deque, name))
+            for name in ("append", "appendleft", "pop", "popleft", "clear", "rotate", "reverse")
+        },
+        "extend": Native("extend", _extend, "deque, values, /"),
+    },
+    NamedValues: {
+        "_replace": Native("_replace", _replaced),
+        "_asdict": Native(
+            "_asdict", lambda run, at, positional, named: _fields_of(positional[0]), "values, /"
+        ),
+    },
+    Members: {name: _elements(name) for name in ("keys", "values", "items")}
+    | {"get": _plain("get", Members.get)},
+    torch.Generator: {
+        "manual_seed": Native("manual_seed", _seed_generator),
+        "initial_seed": _plain("initial_seed", torch.Generator.initial_seed),
+    },
     torch.Size: {"numel": _plain("numel", torch.Size.numel)},
     tuple: {name: _plain(name, getattr(tuple, name)) for name in ("index", "count")},
     set: {"add": _changing("add", set.add)},
-    nn.Sequential: {name: _insert_checked(name) for name in ("append", "extend", "insert")},
-    nn.ModuleList: {name: _insert_checked(name) for name in ("append", "extend", "insert")},
+    nn.Sequential: {name: _insert_checked(name) for name in ("append", "extend", "insert", "pop")},
+    nn.ModuleList: {name: _insert_checked(name) for name in ("append", "extend", "insert", "pop")},
     nn.ParameterList: {name: _insert_checked(name) for name in ("append", "extend")},
     nn.ModuleDict: {
         **{name: _elements(name) for name in ("keys", "values", "items")},
         "update": _insert_checked("update"),
+        "pop": _insert_checked("pop"),
     },
     nn.ParameterDict: {
         **{name: _elements(name) for name in ("keys", "values", "items")},
@@ -306,6 +475,8 @@ NATIVE_METHODS: Mapping[str, Callable[[type], Native]] = {
     "__init__": _initialize,
     "forward": _forward_of,
     "extra_repr": _extra_repr_of,
+    "train": _mode_of_base("train"),
+    "eval": _mode_of_base("eval"),
 }
 
 
@@ -353,6 +524,9 @@ def _size(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
 
 def _requires_grad(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Tensor:
     tensor: Tensor = positional[0]
+    check_trainable(
+        run, at, tensor, positional[1] if len(positional) > 1 else named.get("requires_grad", True)
+    )
     tensor.requires_grad_(*positional[1:], **named)
     return tensor
 

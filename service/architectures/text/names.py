@@ -1,9 +1,12 @@
 """Names that a class text can use without defining them, and the modules that it can import."""
 
+import ast
 import builtins
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +22,7 @@ from service.architectures.text.builtins import BUILTINS, GRADIENT, HELPERS
 from service.architectures.text.constructors import BASES
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
 from service.architectures.text.packed import PACKED
-from service.architectures.text.values import Namespace
+from service.architectures.text.values import ErrorType, Namespace
 
 # Modules by the names under which texts import them.
 MODULES: Mapping[str, str] = {
@@ -45,6 +48,13 @@ MODULES: Mapping[str, str] = {
     "numpy": "numpy",
     "copy": "copy",
     "functools": "functools",
+    "itertools": "itertools",
+    "operator": "operator",
+    "random": "random",
+    "numpy.random": "numpy.random",
+    "torch.random": "torch.random",
+    "enum": "enum",
+    "contextlib": "contextlib",
     "collections": "collections",
     "typing": "typing",
     "typing_extensions": "typing",
@@ -71,17 +81,6 @@ class Unavailable:
 
     Attributes:
         name: The full name.
-    """
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorType:
-    """A class of exceptions, which only `raise` uses.
-
-    Attributes:
-        name: Its name.
     """
 
     name: str
@@ -125,6 +124,7 @@ NAMES: Mapping[str, Any] = {
     "numpy.float32": torch.float32,
     "math.nan": float("nan"),
     "math.tau": 2 * torch.pi,
+    "typing.TYPE_CHECKING": False,
     **HELPERS,
     **PACKED,
 }
@@ -167,6 +167,32 @@ def resolve(name: str) -> Any:
         return namespace(MODULES[name])
     # The names of annotations have no value, and are passed on as `typing.cast` does.
     return namespace(canonical) if canonical in NAMESPACES or module in ANNOTATIONS else None
+
+
+def imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """Iterate over the names that an import binds, with the full names of what they stand for."""
+    for each in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield each.asname or each.name, f"{'.' * node.level}{node.module or ''}.{each.name}"
+        else:
+            name = each.name if each.asname else each.name.partition(".")[0]
+            yield each.asname or name, name
+
+
+def import_fails(name: str) -> bool:
+    """Return whether an import fails: of a library other than Python's own, PyTorch and NumPy it does.
+
+    A name of these three that a text cannot use may exist, so that its import succeeds.
+    """
+    first, *others = name.split(".")
+    if resolve(name) is not None or first in ANNOTATIONS or first in sys.stdlib_module_names:
+        return False
+    if first not in ("torch", "numpy"):
+        return True
+    path = Path((torch if first == "torch" else numpy).__file__ or "").parent
+    module = path.joinpath(*others[:-1])
+    is_module = module.is_dir() or any(module.parent.glob(f"{module.name}.*"))
+    return bool(others[:-1]) and not is_module
 
 
 def exists(name: str) -> bool:

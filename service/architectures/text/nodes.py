@@ -25,7 +25,7 @@ from service.architectures.text.guards import ArgumentGuard, PieceGuard
 from service.architectures.text.operators import COMPARISON_PRECEDENCE, Operator, apply, bounded
 
 # Binding strengths for printing: an atom needs no parentheses anywhere, a complete argument nowhere.
-ATOM = 9
+ATOM = 10
 LOWEST = 0
 
 # Attributes that a text may read, with the type of value that has them.

@@ -43,20 +43,22 @@ BINARY: Mapping[str, Operator] = {
         ("BitOr", "|", operator.or_, 2),
         ("BitXor", "^", operator.xor, 3),
         ("BitAnd", "&", operator.and_, 4),
-        ("Add", "+", operator.add, 5),
-        ("Sub", "-", operator.sub, 5),
-        ("Mult", "*", operator.mul, 6),
-        ("Div", "/", operator.truediv, 6),
-        ("FloorDiv", "//", operator.floordiv, 6),
-        ("Mod", "%", operator.mod, 6),
-        ("MatMult", "@", operator.matmul, 6),
-        ("Pow", "**", operator.pow, 8),
+        ("LShift", "<<", operator.lshift, 5),
+        ("RShift", ">>", operator.rshift, 5),
+        ("Add", "+", operator.add, 6),
+        ("Sub", "-", operator.sub, 6),
+        ("Mult", "*", operator.mul, 7),
+        ("Div", "/", operator.truediv, 7),
+        ("FloorDiv", "//", operator.floordiv, 7),
+        ("Mod", "%", operator.mod, 7),
+        ("MatMult", "@", operator.matmul, 7),
+        ("Pow", "**", operator.pow, 9),
     )
 }
 UNARY: Mapping[str, Operator] = {
-    "USub": Operator("-", operator.neg, 7),
-    "UAdd": Operator("+", operator.pos, 7),
-    "Invert": Operator("~", operator.invert, 7),
+    "USub": Operator("-", operator.neg, 8),
+    "UAdd": Operator("+", operator.pos, 8),
+    "Invert": Operator("~", operator.invert, 8),
 }
 
 
@@ -94,7 +96,7 @@ def apply(op: Operator, operands: list[Any]) -> Any:
         return op.compute(*operands)
     if types <= _PYTHON_NUMBERS or all(isinstance(operand, NUMBERS) for operand in operands):
         # Check the exponent first: the power itself could take for ever to compute.
-        if op.symbol == "**" and abs(operands[1]) > MAX_EXPONENT:
+        if op.symbol in ("**", "<<") and abs(operands[1]) > MAX_EXPONENT:
             raise OutOfBounds(f"An exponent of a number is at most {MAX_EXPONENT}.")
         return bounded(op.compute(*operands))
     if len(operands) == 2:

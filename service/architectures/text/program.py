@@ -1,9 +1,10 @@
 """The program of a class text: its classes, functions and constants, and the models that it constructs."""
 
 import ast
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from cachetools import LRUCache, cached
@@ -13,7 +14,7 @@ from service.architectures.text.calls import call
 from service.architectures.text.constructors import check_size
 from service.architectures.text.errors import ForwardError, GrammarError, SourceLocation
 from service.architectures.text.evaluation import Frame, Observer, Run
-from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
+from service.architectures.text.names import ANNOTATIONS, Unavailable, imported_names, resolve
 from service.architectures.text.statements import Statement
 from service.architectures.text.syntax import Text, parse_module
 from service.architectures.text.translation import Translator, assigned, mentioned_names
@@ -21,6 +22,7 @@ from service.architectures.text.value_reads import has_drawn
 from service.architectures.text.values import (
     ITERATOR,
     Bound,
+    Cached,
     Partial,
     Record,
     TextFunction,
@@ -110,7 +112,8 @@ class Program:
         run = Run(self.text, is_check=is_check, observer=observer, inputs=named)
         before = torch.get_rng_state()
         try:
-            with run.construction():
+            # A seed in the text must not reach what else this process draws.
+            with run.construction(), torch.random.fork_rng(devices=[], enabled=is_check):
                 for statement in self.statements:
                     statement.run(Frame(run, run.globals))
                 at = self.statements[-1].at
@@ -118,12 +121,13 @@ class Program:
                 if not isinstance(model, nn.Module):
                     run.fail(at, f"`{self.class_name}` is not a subclass of nn.Module.")
                 check_size(run, at, model)
+                draws = has_drawn(before)
         except RecursionError:
             raise ForwardError("The text is nested too deeply.") from None
         own = text_class(type(model))
         if own is not None:
             # In a check, layers are on the meta device, where their initialisation draws nothing.
-            own.draws = has_drawn(before)
+            own.draws = draws
             own.shares_memory = _shares_memory(model)
         if is_check:
             move_to_meta(model)
@@ -131,7 +135,7 @@ class Program:
         run.persistent = {
             id(each): each
             for each in _reachable(model)
-            if isinstance(each, list | dict | set | ITERATOR | Tensor)
+            if isinstance(each, list | dict | set | deque | ITERATOR | Tensor)
         }
         run.unsaved_storages = frozenset(
             each.untyped_storage()._cdata for each in run.persistent.values() if isinstance(each, Tensor)
@@ -205,7 +209,9 @@ def _translate(
     ]
     names = [assigned([node]) for node in nodes]
     defined = frozenset().union(*names)
-    translator = Translator(text, imports, defined, mentioned_names(tree), used={class_name})
+    # A decorator may register what it decorates, so that others find it.
+    decorated = {node.name for node in nodes if _has_decorator_of(node, defined)}
+    translator = Translator(text, imports, defined, mentioned_names(tree), used={class_name, *decorated})
     translated: dict[int, Statement] = {}
     seen: set[int] = set()
     while waiting := [n for n in range(len(nodes)) if n not in seen and names[n] & translator.used]:
@@ -219,6 +225,14 @@ def _translate(
             message = "this line stands outside of the class and is not run; remove it."
             translator.errors.append(translator.error(node, message))
     return [translated[number] for number in sorted(translated)], translator.errors
+
+
+def _has_decorator_of(node: ast.stmt, defined: Collection[str]) -> TypeGuard[ast.ClassDef | ast.FunctionDef]:
+    """Return whether a class or function has a decorator that the text defines."""
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return False
+    names = {each.id for d in node.decorator_list for each in ast.walk(d) if isinstance(each, ast.Name)}
+    return not names.isdisjoint(defined)
 
 
 def _changes(node: ast.stmt, used: Collection[str]) -> bool:
@@ -255,13 +269,11 @@ def _imports(tree: ast.Module) -> dict[str, str | Unavailable]:
     """Return the full names of all imported names; those that do not exist here are harmless until used."""
     found: dict[str, str | Unavailable] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for each in node.names:
-                name = each.name if each.asname else each.name.partition(".")[0]
-                found[each.asname or name] = _available(name)
-        elif isinstance(node, ast.ImportFrom):
-            for each in node.names:
-                found[each.asname or each.name] = _available(f"{node.module}.{each.name}")
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for local, full in imported_names(node):
+                value = _available(full)
+                if not isinstance(value, Unavailable) or local not in found:
+                    found[local] = value
     return found
 
 
@@ -369,7 +381,11 @@ def _parts(value: Any) -> Iterable[Any]:
             scope = scope.parent
         parts = (value.defaults, *frames)
     elif isinstance(value, Wrapped):
-        parts = (value.function,)
+        parts = (value.function, value.setter)
+    elif isinstance(value, Cached):
+        parts = (value.function, value.results)
+    elif isinstance(value, deque):
+        parts = value
     elif isinstance(value, Bound):
         parts = (value.function, value.first)
     elif isinstance(value, Partial):

@@ -316,6 +316,10 @@ class Recorder(TorchFunctionMode):
             self._is_in_layer = False
         return result
 
+    def abandon(self) -> None:
+        """Record no more: the pass cannot be replayed."""
+        self._is_possible = False
+
     def tape(self, result: Any) -> Tape | None:
         """Return the tape of the pass.
 

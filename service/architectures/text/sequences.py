@@ -2,19 +2,30 @@
 
 import ast
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from service.architectures.text.errors import Raised
 from service.architectures.text.evaluation import Run
 from service.architectures.text.guards import check_pieces
 from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, NUMBERS, OutOfBounds
-from service.architectures.text.values import ITERATOR, Record, find_attribute
+from service.architectures.text.values import (
+    ITERATOR,
+    DefaultDict,
+    Member,
+    Members,
+    NamedValues,
+    Record,
+    find_attribute,
+    text_class,
+)
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
-_ITERABLES = str | list | tuple | range | dict | set | ITERATOR | CONTAINERS
+_ITERABLES = str | list | tuple | range | dict | set | deque | Members | ITERATOR | CONTAINERS
 MAX_TEXT_LENGTH = 1_000
 _FORMAT = re.compile(r"[ <>^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
 
@@ -57,10 +68,42 @@ def _elements(run: Run, at: ast.AST, value: Any) -> Iterable[Any]:
         except ValueError as error:
             run.fail(at, str(error))
         return value.unbind(0)
+    if isinstance(value, nn.Module | Record) and find_attribute(type(value), "__iter__")[0]:
+        return _iterated(run, at, value)
     if isinstance(value, _ITERABLES):
         elements: Iterator[Any] = iter(value)
         return elements
+    if isinstance(value, Record) and find_attribute(type(value), "__getitem__")[0]:
+        return _indexed(run, value)
+    if isinstance(value, type) and (own := text_class(value)) is not None and own.members is not None:
+        return list({id(each): each for each in own.members.values()}.values())
     return run.fail(at, f"a value of type {type(value).__name__} cannot be iterated over.")
+
+
+def _iterated(run: Run, at: ast.AST, value: Any) -> Iterator[Any]:
+    """Return the iterator that a method `__iter__` of the text returns."""
+    found = type(value).__iter__(value)
+    if not isinstance(found, ITERATOR):
+        run.fail(at, "`__iter__` returns an iterator; write `return iter(…)` in it.")
+    elements: Iterator[Any] = found
+    return elements
+
+
+def _indexed(run: Run, value: Any) -> Iterator[Any]:
+    """Iterate over the elements that a method `__getitem__` of the text returns, up to an IndexError."""
+    position = 0
+    while True:
+        run.catches.append(lambda name: name == "IndexError")
+        try:
+            found = type(value).__getitem__(value, position)
+        except Raised as error:
+            if error.name != "IndexError":
+                raise
+            return
+        finally:
+            run.catches.pop()
+        yield found
+        position += 1
 
 
 def truth(run: Run, at: ast.AST, value: Any) -> bool:
@@ -79,6 +122,8 @@ def truth(run: Run, at: ast.AST, value: Any) -> bool:
         )
     if isinstance(value, Record | nn.Module) and find_attribute(type(value), "__len__")[0]:
         run.fail(at, "the truth of an object with `__len__` is not supported; compare its `len(…)`.")
+    if isinstance(value, Member) and value.is_mixed:
+        return bool(value.value)
     return True if isinstance(value, Record) else bool(value)
 
 
@@ -88,7 +133,17 @@ def text_of(run: Run, at: ast.AST, value: Any) -> str:
     Raises:
         ForwardError: If the value has no text, or a too long one.
     """
-    if isinstance(value, str | bool | None | NUMBERS | torch.dtype | torch.device | range):
+    if isinstance(value, Raised):
+        text = value.text
+    elif isinstance(value, DefaultDict | deque) or (isinstance(value, Member) and value.is_mixed):
+        run.fail(at, f"the text of a value of type {type(value).__name__} is not supported.")
+    elif isinstance(value, Member):
+        text = f"{type(value).__name__}.{value.name}"
+    elif isinstance(value, NamedValues):
+        own = text_class(type(value))
+        pairs = zip(own.fields or () if own else (), value, strict=False)
+        text = f"{type(value).__name__}({', '.join(f'{n}={quoted(run, at, v)}' for n, v in pairs)})"
+    elif isinstance(value, str | bool | None | NUMBERS | torch.dtype | torch.device | range):
         text = str(value)
     elif isinstance(value, list | tuple | dict | set):
         # Python writes the elements as `repr` does, which could name an object's address.

@@ -9,16 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.text.attributes import read_attribute, set_attribute
-from service.architectures.text.calls import on_meta, on_one_device
+from service.architectures.text.attributes import delete_attribute, read_attribute, set_attribute
+from service.architectures.text.calls import call, on_meta, on_one_device
 from service.architectures.text.constructors import check_size
 from service.architectures.text.evaluation import Frame, Run
-from service.architectures.text.expressions import IN_PLACE, Expression, hashable, operate
+from service.architectures.text.expressions import (
+    IN_PLACE,
+    Expression,
+    element,
+    hashable,
+    is_mask,
+    operate,
+)
 from service.architectures.text.methods import check_mutable
 from service.architectures.text.operators import BINARY, apply
-from service.architectures.text.sequences import extended, iterate, listed, text_of, truth
+from service.architectures.text.sequences import CONTAINERS, extended, iterate, listed, text_of, truth
 from service.architectures.text.values import (
+    Cached,
     Definition,
+    Members,
     TextFunction,
     Wrapped,
 )
@@ -99,6 +108,10 @@ class Target(ABC):
         """Assign a value."""
 
     @abstractmethod
+    def delete(self, frame: Frame) -> None:
+        """Run `del target`."""
+
+    @abstractmethod
     def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
         """Run `target += value` and the like.
 
@@ -121,6 +134,9 @@ class NameTarget(Target):
     def assign(self, frame: Frame, value: Any) -> None:
         frame.names[self.name] = value
 
+    def delete(self, frame: Frame) -> None:
+        frame.names.pop(self.name, None)
+
     def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
         frame.names[self.name] = updated(frame.run, at, name, self.read.evaluate(frame), value, frame)
 
@@ -135,6 +151,9 @@ class AttributeTarget(Target):
 
     def assign(self, frame: Frame, value: Any) -> None:
         set_attribute(frame.run, self.at, self.value.evaluate(frame), self.name, value)
+
+    def delete(self, frame: Frame) -> None:
+        delete_attribute(frame.run, self.at, self.value.evaluate(frame), self.name)
 
     def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
         owner = self.value.evaluate(frame)
@@ -155,14 +174,34 @@ class SubscriptTarget(Target):
     def assign(self, frame: Frame, value: Any) -> None:
         self._set(frame.run, self.value.evaluate(frame), self.index.evaluate(frame), value)
 
+    def delete(self, frame: Frame) -> None:
+        run, owner, index = frame.run, self.value.evaluate(frame), self.index.evaluate(frame)
+        if isinstance(owner, list | dict):
+            check_mutable(run, self.at, owner)
+            element(run, self.at, owner, index)  # exists
+        elif not run.constructing or not isinstance(owner, CONTAINERS | Members):
+            run.fail(self.at, f"an element of a {type(owner).__name__} cannot be deleted here.")
+        target = owner.values_by_name if isinstance(owner, Members) else owner
+        run.guard(self.at, lambda: target.__delitem__(index), ())
+
     def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
         owner, index = self.value.evaluate(frame), self.index.evaluate(frame)
         run = frame.run
         if not isinstance(owner, Tensor | list | dict):
             run.fail(self.at, f"an element of a {type(owner).__name__} cannot be changed.")
-        key = hashable(run, self.at, index) if isinstance(owner, dict) else index
-        old = run.guard(self.at, lambda: owner[key], (owner, key))
+        if isinstance(owner, Tensor) and owner.is_meta and is_mask(index):
+            self._update_masked(run, at, name, owner, value.evaluate(frame))
+            return
+        old = element(run, self.at, owner, index)
         self._set(run, owner, index, updated(run, at, name, old, value, frame))
+
+    def _update_masked(self, run: Run, at: ast.AST, name: str, owner: Tensor, value: Any) -> None:
+        """Check `h[mask] += value` on the meta device, where the number of elements is not known."""
+        if isinstance(value, Tensor) and value.dim():
+            run.fail(at, "a mask selects elements to combine with one number; write `torch.where` for more.")
+        run.check_writable(self.at, owner)
+        target, operand = on_one_device(run, [owner, value])
+        run.compute(at, lambda: IN_PLACE[name](target, operand), (target, operand))
 
     def _set(self, run: Run, owner: Any, index: Any, value: Any) -> None:
         if isinstance(owner, Tensor):
@@ -173,8 +212,12 @@ class SubscriptTarget(Target):
         elif isinstance(owner, list | dict):
             check_mutable(run, self.at, owner)
             key = hashable(run, self.at, index) if isinstance(owner, dict) else index
+            if isinstance(owner, list) and isinstance(index, int):
+                element(run, self.at, owner, index)  # exists
             run.guard(self.at, lambda: owner.__setitem__(key, value), ())
             extended(list(owner))
+        elif isinstance(owner, Members):
+            self._set_member(run, owner, index, value)
         elif isinstance(owner, nn.ParameterList | nn.ParameterDict) and isinstance(value, nn.Parameter):
             if not run.constructing:
                 run.fail(self.at, "parameters can only be replaced in the constructor.")
@@ -188,6 +231,15 @@ class SubscriptTarget(Target):
             check_size(run, self.at, owner)
         else:
             run.fail(self.at, f"an element of a {type(owner).__name__} cannot be set.")
+
+    def _set_member(self, run: Run, owner: Members, name: Any, value: Any) -> None:
+        types = {"_modules": nn.Module, "_parameters": nn.Parameter, "_buffers": Tensor}
+        if not run.constructing or not isinstance(name, str) or name in owner.module.__dict__:
+            run.fail(self.at, "members are set in the constructor, by a name that is no other attribute.")
+        if value is not None and not isinstance(value, types[owner.store]):
+            run.fail(self.at, f"`{owner.store}` has no values of type {type(value).__name__}.")
+        run.guard(self.at, lambda: owner.values_by_name.__setitem__(name, value), ())
+        check_size(run, self.at, owner.module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +262,8 @@ class Unpacking(Target):
         values = listed(frame.run, self.at, value)
         fixed = len(self.before) + len(self.after)
         if len(values) < fixed or (self.starred is None and len(values) > fixed):
-            frame.run.fail(self.at, f"{len(values)} values cannot be unpacked to {fixed} names.")
+            message = f"{len(values)} values cannot be unpacked to {fixed} names."
+            frame.run.fail(self.at, message, "ValueError")
         end = len(values) - len(self.after)
         for target, each in zip(self.before, values, strict=False):
             target.assign(frame, each)
@@ -218,6 +271,10 @@ class Unpacking(Target):
             self.starred.assign(frame, values[len(self.before) : end])
         for target, each in zip(self.after, values[end:], strict=True):
             target.assign(frame, each)
+
+    def delete(self, frame: Frame) -> None:
+        for target in (*self.before, *self.after):
+            target.delete(frame)
 
     def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
         frame.run.fail(self.at, "several names cannot be updated at once.")
@@ -387,10 +444,9 @@ class Assert(Statement):
         condition = self.condition.evaluate(frame)
         if isinstance(condition, Tensor) or truth(frame.run, self.at, condition):
             return
-        text = "the assertion fails"
-        if self.message is not None:
-            text += f": {text_of(frame.run, self.at, self.message.evaluate(frame))}"
-        frame.run.fail(self.at, f"{text}.")
+        message = "" if self.message is None else text_of(frame.run, self.at, self.message.evaluate(frame))
+        text = f"the assertion fails{': ' if message else ''}{message}."
+        frame.run.fail(self.at, text, "AssertionError", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +458,8 @@ class Raise(Statement):
 
     def run(self, frame: Frame) -> Outcome:
         texts = [text_of(frame.run, self.at, each.evaluate(frame)) for each in self.messages]
-        frame.run.fail(self.at, f"the class raises {self.name}{': ' if texts else ''}{', '.join(texts)}")
+        message = f"the class raises {self.name}{': ' if texts else ''}{', '.join(texts)}"
+        frame.run.fail(self.at, message, self.name, texts[0] if len(texts) == 1 else ", ".join(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,13 +476,42 @@ class WithGradient(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Deletion(Statement):
-    """`del name`."""
+    """`del a, b[0], self.c`."""
 
-    names: tuple[str, ...]
+    targets: tuple[Target, ...]
 
     def run(self, frame: Frame) -> Outcome:
-        for name in self.names:
-            frame.names.pop(name, None)
+        for target in self.targets:
+            target.delete(frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Decorator:
+    """A decorator of a function.
+
+    Attributes:
+        at: The syntax node.
+        kind: One of `staticmethod`, `classmethod`, `property`, `cached_property` (`Wrapped`), `cache`,
+            `setter`, or `call` for a function of the text.
+        value: The function of the text, or the property whose setter is defined.
+    """
+
+    at: ast.AST
+    kind: str
+    value: Expression | None = None
+
+    def apply(self, frame: Frame, function: Any) -> Any:
+        """Return the decorated function."""
+        if self.kind == "cache":
+            return Cached(function)
+        if self.value is None:
+            return Wrapped(self.kind, function)
+        value = self.value.evaluate(frame)
+        if self.kind == "call":
+            return call(frame.run, self.at, value, [function], {})
+        if not isinstance(value, Wrapped) or value.kind != "property":
+            frame.run.fail(self.at, "`.setter` follows a property of the same name.")
+        return Wrapped("property", value.function, function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,18 +521,25 @@ class FunctionStatement(Statement):
     Attributes:
         definition: The function.
         defaults: Default values of its parameters.
-        decorator: `staticmethod`, `classmethod` or `property`, if it has one.
+        decorators: Its decorators, from the innermost to the outermost.
     """
 
     definition: Definition
     defaults: Mapping[str, Expression]
-    decorator: str | None = None
+    decorators: tuple[Decorator, ...] = ()
 
-    def make(self, frame: Frame) -> Any:
-        """Make the function."""
-        defaults = {name: value.evaluate(frame) for name, value in self.defaults.items()}
-        function = TextFunction(self.definition, frame, frame.owner, defaults)
-        return function if self.decorator is None else Wrapped(self.decorator, function)
+    def make(self, frame: Frame, around: Frame) -> Any:
+        """Make the function.
+
+        Args:
+            frame: The frame whose names it sees.
+            around: The frame in which it is defined; another one in the body of a class.
+        """
+        defaults = {name: value.evaluate(around) for name, value in self.defaults.items()}
+        function: Any = TextFunction(self.definition, frame, frame.owner, defaults)
+        for decorator in self.decorators:
+            function = decorator.apply(around, function)
+        return function
 
     def run(self, frame: Frame) -> Outcome:
-        frame.names[self.definition.name] = self.make(frame)
+        frame.names[self.definition.name] = self.make(frame, frame)

@@ -15,6 +15,7 @@ from typing import Any
 from service.architectures.text.attributes import HOOKS
 from service.architectures.text.classes import SPECIAL, ClassStatement
 from service.architectures.text.errors import GrammarError
+from service.architectures.text.exceptions import Handler, RaiseAgain, Try
 from service.architectures.text.expressions import (
     IN_PLACE,
     Attribute,
@@ -48,9 +49,10 @@ from service.architectures.text.names import (
     GLOBALS,
     MODULES,
     NAMES,
-    ErrorType,
     Unavailable,
     exists,
+    import_fails,
+    imported_names,
     namespace,
     resolve,
 )
@@ -62,6 +64,7 @@ from service.architectures.text.statements import (
     Assignment,
     AttributeTarget,
     Block,
+    Decorator,
     Deletion,
     Evaluation,
     For,
@@ -81,7 +84,7 @@ from service.architectures.text.statements import (
     WithGradient,
 )
 from service.architectures.text.syntax import Text
-from service.architectures.text.values import Definition, Namespace, Parameters
+from service.architectures.text.values import Definition, ErrorType, Namespace, Parameters
 from service.specs.base import did_you_mean
 
 MAX_STRING_LENGTH = 1_000
@@ -112,7 +115,7 @@ REFUSED_NAMES: Mapping[str, str] = {
 }
 # Syntax that is refused, by the class name of its node, and what to write instead.
 REMEDIES: Mapping[str, str] = {
-    **dict.fromkeys(("Try", "TryStar"), "`try` is not supported; write the branch that is needed."),
+    "TryStar": "`except*` is not supported; write `except`.",
     **dict.fromkeys(("Yield", "YieldFrom"), "generators are not supported; build a list and return it."),
     **dict.fromkeys(
         ("Await", "AsyncFor", "AsyncWith", "AsyncFunctionDef"), "`async` is not supported; remove it."
@@ -125,17 +128,29 @@ NOT_SUPPORTED = "this syntax is not supported; docs/reference/classes.md lists t
 NOT_LISTED = "not supported; docs/reference/classes.md lists the supported names."
 # Names in the body of a class that only tools read.
 IGNORED_MEMBERS = frozenset({"__constants__", "__slots__", "__jit_unused_properties__", "__annotations__"})
-DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
+DECORATORS: Mapping[str, str] = {
+    **{name: name for name in ("staticmethod", "classmethod", "property")},
+    "functools.cached_property": "cached_property",
+    "functools.lru_cache": "cache",
+    "functools.cache": "cache",
+}
 # Decorators without an effect here, by their full name.
 IGNORED_DECORATORS = frozenset(
     {
-        "torch.jit.export",
-        "torch.jit.ignore",
-        "torch.jit.unused",
-        "typing.no_type_check",
+        *(f"torch.jit.{name}" for name in ("export", "ignore", "unused", "script", "script_method")),
+        *(f"typing.{name}" for name in ("no_type_check", "override", "final", "runtime_checkable")),
+        *(f"typing_extensions.{name}" for name in ("override", "final", "runtime_checkable")),
         "abc.abstractmethod",
-        "typing.override",
+        "functools.wraps",
+        "functools.total_ordering",
+        "enum.unique",
         "torch.compile",
+        "torch.compiler.disable",
+        "torch._dynamo.disable",
+        "torch.cuda.amp.autocast",
+        "torch.cuda.amp.custom_fwd",
+        "torch.cuda.amp.custom_bwd",
+        "torch.jit.interface",
     }
 )
 WITHOUT_GRADIENT = {"torch.no_grad": False, "torch.inference_mode": False, "torch.enable_grad": True}
@@ -149,11 +164,13 @@ class Scope:
         names: The names.
         instance: First parameter of a method, for `super()`.
         is_class: Whether it is the body of a class.
+        is_comprehension: Whether it is a comprehension.
     """
 
     names: set[str]
     instance: str | None = None
     is_class: bool = False
+    is_comprehension: bool = False
 
 
 @dataclass(slots=True)
@@ -181,6 +198,7 @@ class Translator:
     read: set[str] = field(default_factory=set)
     _scopes: list[Scope] = field(default_factory=list)
     _branches: int = 0
+    _tries: int = 0
 
     def error(self, node: ast.AST, message: str | Callable[[], str]) -> GrammarError:
         """Return an error with the location of a syntax node."""
@@ -276,6 +294,8 @@ class Translator:
 
     def _raise(self, node: ast.Raise) -> Statement:
         raised = node.exc
+        if raised is None:
+            return RaiseAgain(node)
         arguments = raised.args if isinstance(raised, ast.Call) else []
         name = raised.func if isinstance(raised, ast.Call) else raised
         if not isinstance(name, ast.Name):
@@ -299,20 +319,52 @@ class Translator:
         return WithGradient(node, bool(enabled), self.block(node.body))
 
     def _delete(self, node: ast.Delete) -> Statement:
-        if not all(isinstance(target, ast.Name) for target in node.targets):
-            raise self.error(node, "`del` takes names only; remove it.")
-        return Deletion(node, tuple(target.id for target in node.targets if isinstance(target, ast.Name)))
+        return Deletion(node, tuple(map(self.target, node.targets)))
+
+    def _try(self, node: ast.Try) -> Statement:
+        with self._branch():
+            self._tries += 1
+            body = self.block(node.body)
+            self._tries -= 1
+            handlers = tuple(
+                Handler(self._caught(each.type), each.name, self.block(each.body)) for each in node.handlers
+            )
+            return Try(node, body, handlers, self.block(node.orelse), self.block(node.finalbody))
+
+    def _caught(self, node: ast.expr | None) -> tuple[str, ...]:
+        """Return the names of the exceptions that an `except` clause catches."""
+        if node is None:
+            return ("BaseException",)
+        types = node.elts if isinstance(node, ast.Tuple) else [node]
+        return tuple(self.full_name(each) or "" for each in types)
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> Statement | None:
+        """Translate an import, which may fail in `try`, or give a value to a name that others assign, too."""
+        statements: list[Statement] = []
+        for local, name in imported_names(node):
+            if self._tries and import_fails(name):
+                return Raise(node, "ImportError", ())
+            if self._is_local(local) or local in self.defined:
+                value = resolve(name)
+                read = (
+                    Unsupported(node, f"`{name}` is {NOT_LISTED}") if value is None else Constant(node, value)
+                )
+                if value is not None:
+                    statements.append(Assignment(node, (NameTarget(node, local, read),), read))
+        return If(node, Constant(node, True), tuple(statements), ()) if statements else None
 
     def _function(self, node: ast.FunctionDef) -> Statement:
-        decorator, without_gradient = None, False
-        for each in node.decorator_list:
-            name = self.full_name(each.func if isinstance(each, ast.Call) else each)
-            if name in DECORATORS:
-                decorator = name
-            elif name in WITHOUT_GRADIENT:
+        decorators: list[Decorator] = []
+        without_gradient = False
+        for each in reversed(node.decorator_list):
+            called = each.func if isinstance(each, ast.Call) else each
+            name = self.full_name(called)
+            if name in WITHOUT_GRADIENT:
+                if any(made.kind == "call" for made in decorators):
+                    raise self.error(each, "write this decorator directly above `def`.")
                 without_gradient = not WITHOUT_GRADIENT[name]
             elif name not in IGNORED_DECORATORS:
-                raise self.error(each, "this decorator is not supported; remove it.")
+                decorators.append(self._decorator(each, called, name))
         in_class = bool(self._scopes) and self._scopes[-1].is_class
         if node.name.startswith("__") and (not in_class or node.name not in SPECIAL):
             supported = ", ".join(f"`{name}`" for name in sorted(SPECIAL))
@@ -322,13 +374,26 @@ class Translator:
         is_unused = in_class and node.name not in self.mentioned
         if is_unused and (error := self._first_error(node)) is not None:
             return _refused_function(node, error)
-        return self._defined_function(node, in_class, decorator, without_gradient)
+        return self._defined_function(node, in_class, tuple(decorators), without_gradient)
+
+    def _decorator(self, node: ast.expr, called: ast.expr, name: str | None) -> Decorator:
+        """Translate a decorator that has an effect."""
+        if name is not None and name in DECORATORS:
+            return Decorator(node, DECORATORS[name])
+        if isinstance(node, ast.Attribute) and node.attr == "setter" and isinstance(node.value, ast.Name):
+            return Decorator(node, "setter", self.expression(node.value))
+        root = called
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(root, ast.Name) and (self._is_local(root.id) or root.id in self.defined):
+            return Decorator(node, "call", self.expression(node))
+        raise self.error(node, "this decorator is not supported; remove it.")
 
     def _first_error(self, node: ast.FunctionDef) -> GrammarError | None:
         """Return the first error in a function, without keeping it; None if there is none."""
         before = len(self.errors)
         try:
-            self._defined_function(node, True, None, False)
+            self._defined_function(node, True, (), False)
         except GrammarError as error:
             self.errors.append(error)
         found = self.errors[before:]
@@ -336,23 +401,33 @@ class Translator:
         return found[0] if found else None
 
     def _defined_function(
-        self, node: ast.FunctionDef, in_class: bool, decorator: str | None, without_gradient: bool
+        self,
+        node: ast.FunctionDef,
+        in_class: bool,
+        decorators: tuple[Decorator, ...],
+        without_gradient: bool,
     ) -> FunctionStatement:
         parameters, defaults = self._parameters(node.args)
-        is_method = in_class and decorator != "staticmethod"
+        is_method = in_class and not any(each.kind == "staticmethod" for each in decorators)
         instance = parameters.positional[0] if is_method and parameters.positional else None
         with self._scope(assigned(node.body) | _names_of(parameters), instance):
             body = Block(self.block(node.body))
         definition = Definition(node.name, node, parameters, body, without_gradient)
-        return FunctionStatement(node, definition, defaults, decorator)
+        return FunctionStatement(node, definition, defaults, decorators)
 
     def _class(self, node: ast.ClassDef) -> Statement:
-        is_dataclass = False
-        for each in node.decorator_list:
-            name = self.full_name(each.func if isinstance(each, ast.Call) else each)
-            if name != "dataclasses.dataclass":
-                raise self.error(each, "this decorator is not supported; remove it.")
-            is_dataclass = True
+        is_record = any(self.full_name(each) == "typing.NamedTuple" for each in node.bases)
+        decorators: list[Decorator] = []
+        for each in reversed(node.decorator_list):
+            called = each.func if isinstance(each, ast.Call) else each
+            name = self.full_name(called)
+            if name == "dataclasses.dataclass":
+                is_record = True
+            elif name not in IGNORED_DECORATORS:
+                made = self._decorator(each, called, name)
+                if made.kind != "call":
+                    raise self.error(each, "this decorator is not for classes; remove it.")
+                decorators.append(made)
         if any(
             keyword.arg != "metaclass" or self.full_name(keyword.value) != "abc.ABCMeta"
             for keyword in node.keywords
@@ -366,13 +441,16 @@ class Translator:
         annotated = [
             each.target.id
             for each in node.body
-            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+            if isinstance(each, ast.AnnAssign)
+            and isinstance(each.target, ast.Name)
+            and "ClassVar" not in ast.unparse(each.annotation)
         ]
-        return ClassStatement(node, node.name, bases, body, tuple(annotated) if is_dataclass else None)
+        fields = tuple(annotated) if is_record else None
+        return ClassStatement(node, node.name, bases, body, fields, tuple(decorators))
 
     def _is_annotation(self, node: ast.expr) -> bool:
         name = self.full_name(node.value if isinstance(node, ast.Subscript) else node) or ""
-        return name.partition(".")[0] in ANNOTATIONS
+        return name.partition(".")[0] in ANNOTATIONS and name != "typing.NamedTuple"
 
     @contextmanager
     def _branch(self) -> Iterator[None]:
@@ -383,8 +461,14 @@ class Translator:
             self._branches -= 1
 
     @contextmanager
-    def _scope(self, names: set[str], instance: str | None = None, is_class: bool = False) -> Iterator[None]:
-        self._scopes.append(Scope(names, instance, is_class))
+    def _scope(
+        self,
+        names: set[str],
+        instance: str | None = None,
+        is_class: bool = False,
+        is_comprehension: bool = False,
+    ) -> Iterator[None]:
+        self._scopes.append(Scope(names, instance, is_class, is_comprehension))
         try:
             yield
         finally:
@@ -482,8 +566,9 @@ class Translator:
             return Variable(node, name)
         value = self._known(name)
         if isinstance(value, Unavailable):
+            remedy = _library_remedy(value.name)
             return self._unsupported(
-                node, f"`{value.name}` is not available; use functions of torch or math."
+                node, remedy or f"`{value.name}` is not available; use functions of torch or math."
             )
         if value is not None:
             return Constant(node, value)
@@ -494,7 +579,10 @@ class Translator:
         """Return the value of an imported name or a name of Python; None if there is none."""
         if name in self.imports:
             imported = self.imports[name]
-            return imported if isinstance(imported, Unavailable) else resolve(imported) or namespace(imported)
+            if isinstance(imported, Unavailable):
+                return imported
+            value = resolve(imported)
+            return namespace(imported) if value is None else value
         if name in GLOBALS:
             return GLOBALS[name]
         return resolve(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
@@ -515,7 +603,7 @@ class Translator:
             if self._is_local(node.id) or node.id in self.defined:
                 return None
             imported = self.imports.get(node.id) or DEFAULT_IMPORTS.get(node.id) or node.id
-            return None if isinstance(imported, Unavailable) else imported
+            return imported.name if isinstance(imported, Unavailable) else imported
         if isinstance(node, ast.Attribute):
             owner = self.full_name(node.value)
             return None if owner is None else f"{owner}.{node.attr}"
@@ -529,6 +617,8 @@ class Translator:
                 self.read.add(name)
                 return Constant(node, FURTHER_NAMES[name])
             value = resolve(name)
+            if value is None and (remedy := _library_remedy(name)):
+                return self._unsupported(node, remedy)
             if value is None and exists(name):
                 return self._unsupported(node, f"this name is {NOT_LISTED}")
             if value is None:
@@ -543,7 +633,8 @@ class Translator:
             return None
         owner = self.full_name(node.value)
         is_module = owner is not None and (owner in MODULES or isinstance(resolve(owner), Namespace))
-        return f"{MODULES.get(owner or '', owner)}.{node.attr}" if is_module else None
+        full = f"{MODULES.get(owner or '', owner)}.{node.attr}"
+        return full if is_module or full in NAMES else None
 
     def _call(self, node: ast.Call) -> Expression:
         called = node.func
@@ -650,7 +741,10 @@ class Translator:
         return Lambda(node, Definition("<lambda>", node, parameters, body), defaults)
 
     def _walrus(self, node: ast.NamedExpr) -> Expression:
-        return Walrus(node, node.target.id, self.expression(node.value))
+        comprehensions = 0
+        while comprehensions < len(self._scopes) and self._scopes[-1 - comprehensions].is_comprehension:
+            comprehensions += 1
+        return Walrus(node, node.target.id, self.expression(node.value), comprehensions)
 
     def _comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
@@ -659,7 +753,7 @@ class Translator:
         names = {name for each in node.generators for name in _stored(each.target)}
         # As in Python, the outermost values see the names around the comprehension, also those of a class.
         outermost = self.expression(node.generators[0].iter)
-        with self._scope(names):
+        with self._scope(names, is_comprehension=True):
             loops = tuple(
                 self._loop(each, None if number else outermost) for number, each in enumerate(node.generators)
             )
@@ -765,9 +859,12 @@ def assigned(statements: list[ast.stmt]) -> set[str]:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             names.add(node.name)
-        elif isinstance(node, ast.Name):
-            names |= {node.id} if isinstance(node.ctx, ast.Store) else set()
-        elif not isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            names.add(node.id)
+        if not isinstance(node, ast.Lambda):
             waiting += ast.iter_child_nodes(node)
     return names
 
@@ -778,6 +875,14 @@ def _unknown_name(name: str, known: Collection[str]) -> str:
     if f"torch.nn.{name}" in NAMES:
         return f"write `nn.{name}`."
     return did_you_mean(name, known).removeprefix(": ") or "this name is not defined in the text."
+
+
+def _library_remedy(name: str) -> str | None:
+    """Return what to do about a name of a library that only prints or logs; None for other libraries."""
+    first = name.partition(".")[0]
+    if first not in ("logging", "warnings", "pprint", "wandb", "tqdm", "loguru", "traceback"):
+        return None
+    return f"`{name}` is not supported; remove it: a job reports shapes and losses itself."
 
 
 def _unknown_in_module(name: str) -> str:
@@ -807,7 +912,10 @@ _STATEMENTS: Mapping[type[ast.stmt], Callable[[Translator, Any], Statement | Non
     ast.Delete: Translator._delete,
     ast.FunctionDef: Translator._function,
     ast.ClassDef: Translator._class,
-    **dict.fromkeys((ast.Pass, ast.Import, ast.ImportFrom), Translator._nothing),
+    ast.Try: Translator._try,
+    ast.Import: Translator._import,
+    ast.ImportFrom: Translator._import,
+    ast.Pass: Translator._nothing,
 }
 _EXPRESSIONS: Mapping[type[ast.expr], Callable[[Translator, Any], Expression]] = {
     ast.Constant: Translator._constant,

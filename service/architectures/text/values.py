@@ -6,10 +6,12 @@ made from the text: a subclass of `nn.Module`, or of `Record` for plain classes.
 """
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import GeneratorType
 from typing import Any, Protocol
+
+from torch import nn
 
 from service.architectures.text.evaluation import Frame, Run
 
@@ -18,6 +20,75 @@ ITERATOR: Any = type(iter([])) | GeneratorType  # of generators, `zip`, `map`, â
 
 class Record:
     """Base class of the instances of plain classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Members(Mapping[str, Any]):
+    """`_modules`, `_parameters` or `_buffers` of a module.
+
+    Attributes:
+        module: The module.
+        store: The name of the attribute.
+    """
+
+    module: nn.Module
+    store: str
+
+    @property
+    def values_by_name(self) -> dict[str, Any]:
+        """The module's own dictionary."""
+        found: dict[str, Any] = self.module.__dict__[self.store]
+        return found
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values_by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_name)
+
+    def __len__(self) -> int:
+        return len(self.values_by_name)
+
+
+class NamedValues(tuple[Any, ...]):
+    """Base class of named tuples; their fields are those of the class of the text."""
+
+
+class DefaultDict(dict[Any, Any]):
+    """`collections.defaultdict`.
+
+    Attributes:
+        factory: Function without arguments that makes the value of a missing key; None for none.
+    """
+
+    factory: Any = None
+
+
+class Member(Record):
+    """Base class of the members of enumerations, which have a `name` and a `value`.
+
+    Members that are strings or integers, too, are equal to these.
+    """
+
+    name: str
+    value: Any
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it is a string or an integer, too."""
+        own = text_class(type(self))
+        return own is not None and own.is_mixed
+
+    def __eq__(self, other: object) -> bool:
+        if not self.is_mixed:
+            return self is other
+        return bool(self.value == (other.value if isinstance(other, Member) and other.is_mixed else other))
+
+    def __hash__(self) -> int:
+        return hash(self.value) if self.is_mixed else id(self)
+
+    def __deepcopy__(self, memo: Any) -> "Member":
+        return self
 
 
 class Body(Protocol):
@@ -91,15 +162,17 @@ class TextFunction:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A function in the body of a class with one of the decorators `staticmethod`, `classmethod`, `property`.
+    """A function in the body of a class with one of the decorators of `DESCRIPTORS`.
 
     Attributes:
         kind: Name of the decorator.
         function: The function.
+        setter: The function that sets a property, if any.
     """
 
     kind: str
-    function: TextFunction
+    function: Any
+    setter: Any = None
 
 
 @dataclass(slots=True)
@@ -109,7 +182,9 @@ class TextClass:
     Attributes:
         run: The evaluation of the text.
         attributes: Functions and values of the body, by name.
-        fields: Names of the fields of a dataclass, in order; None for other classes.
+        fields: Names of the fields of a dataclass or a named tuple, in order; None for other classes.
+        members: Members of an enumeration by name; None for other classes.
+        is_mixed: Whether these are strings or integers, too.
         draws: Of the class of a model, whether its constructor draws random numbers beside those of layers.
         shares_memory: Of the class of a model, whether tensors outside of its state are computed from
             parameters, or lie in the memory of the state.
@@ -120,6 +195,8 @@ class TextClass:
     fields: tuple[str, ...] | None = None
     draws: bool = False
     shares_memory: bool = False
+    members: dict[str, Member] | None = None
+    is_mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +206,13 @@ class Native:
     Attributes:
         name: Name for messages.
         call: Computes the value from the evaluation, the syntax node and the arguments.
+        takes: Its parameters as they are written, such as `values, /, start=0`; None if `call` raises a
+            TypeError for others.
     """
 
     name: str
     call: Callable[[Run, ast.AST, Sequence[Any], Mapping[str, Any]], Any]
+    takes: str | None = None
 
     def __deepcopy__(self, memo: Any) -> "Native":
         return self
@@ -161,6 +241,33 @@ class Partial:
 
     def __deepcopy__(self, memo: Any) -> "Partial":
         return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cached:
+    """A function with the decorator `functools.lru_cache` or `functools.cache`.
+
+    Attributes:
+        function: The function.
+        results: Results of the construction by arguments.
+    """
+
+    function: Any
+    results: dict[Any, Any] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: Any) -> "Cached":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorType:
+    """A class of exceptions, which only `raise` and `except` use.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

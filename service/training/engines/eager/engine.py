@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
@@ -135,6 +135,10 @@ class EagerEngine:
         # Training changes these tensors in place, so that the dictionary never needs to be made again.
         self._state: Tensors = dict(components.model.state_dict())
         self._attributes = [vars(module) for module in components.model.modules()]
+        self._sets_modes = any(
+            type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval
+            for module in components.model.modules()
+        )
         self._best: Snapshot | None = None
         self._per_batch_scheduler = is_per_batch(components.spec.scheduler)
         self.columns = history_columns(components.metrics)
@@ -365,10 +369,14 @@ class EagerEngine:
         )
 
     def _set_training(self, training: bool) -> None:
-        """Do what `model.train(training)` does, without its walk through the modules.
+        """Do what `model.train()` or `model.eval()` does, without its walk through the modules.
 
-        The walk takes as long as a layer of a small model.
+        The walk takes as long as a layer of a small model. A class may have its own methods, though.
         """
+        if self._sets_modes:
+            model = self.components.model
+            model.train() if training else model.eval()
+            return
         for attributes in self._attributes:
             attributes["training"] = training
 

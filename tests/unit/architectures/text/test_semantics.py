@@ -1,15 +1,12 @@
 """Statements and expressions of a class text mean what they mean in Python, or are refused."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import nn
 
-from service.architectures.build import build
 from service.architectures.check.check import check
 from service.errors import InvalidRequest
 from service.specs.architecture import read_architecture
+from tests.classes.plain import assert_same_as_python
 from tests.classes.refused_texts import net
 
 # Lines of a class whose `self.k` becomes a factor of the output.
@@ -73,19 +70,7 @@ EQUAL = {
 @pytest.mark.parametrize("source", EQUAL.values(), ids=EQUAL)
 def test_a_text_computes_what_python_computes(source: str) -> None:
     """Initial values, outputs and buffers are those of the same text in Python."""
-    spec = read_architecture({"type": "class", "source": source})
-    check(spec, [torch.zeros(4, 3)], 10**6)
-    namespace: dict[str, Any] = {"torch": torch, "nn": nn}
-    exec(source, namespace)  # the text is ours
-    models, outputs, x = [], [], torch.randn(4, 3)
-    for make in (lambda: build(spec), namespace["Net"]):
-        torch.manual_seed(0)
-        models.append(make())
-        outputs.append(models[-1](x))
-    ours, theirs = (model.state_dict() for model in models)
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert torch.equal(*outputs)
+    assert_same_as_python(source)
 
 
 REFUSED = {
