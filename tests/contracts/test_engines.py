@@ -324,6 +324,52 @@ def test_architectures(architecture: str, programs: ProgramCache) -> None:
     assert_contract(components(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
 
 
+LSTM = {
+    "type": "LSTM",
+    "input_size": 3,
+    "hidden_size": 4,
+    "num_layers": 3,
+    "dropout": 0.3,
+    "batch_first": True,
+}
+SAMPLING = """
+class Sampling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean, self.log_std = nn.Linear(3, 6), nn.Linear(3, 6)
+        self.rate, self.out = nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        std = torch.exp(0.5 * self.log_std(x))
+        z = self.mean(x) + torch.randn_like(std) * std
+        z = torch.normal(z, 0.1) + 0.1 * torch.rand(6)
+        rate = torch.sigmoid(self.rate(F.dropout(z, 0.1, self.training)))
+        return self.out(torch.bernoulli(rate.detach()) + rate)
+"""
+DRAWING: dict[str, Layers] = {
+    "dropout": [
+        *(linear(3, 8), {"type": "Dropout", "p": 0.3}, {"type": "AlphaDropout", "p": 0.2}, shaped(4, 2)),
+        *({"type": "Dropout1d", "p": 0.2}, {"type": "Flatten"}, shaped(2, 2, 2)),
+        *({"type": "FeatureAlphaDropout", "p": 0.2}, {"type": "Dropout2d", "p": 0.2, "inplace": True}),
+        *({"type": "Flatten"}, linear(8, 2)),
+    ],
+    "attention": [
+        *(linear(3, 12), shaped(3, 4), {**ATTENTION, "dropout": 0.2, "batch_first": True}),
+        *({**ATTENTION, "dropout": 0.2}, {"type": "Flatten"}, linear(12, 2)),
+    ],
+    "recurrence": [linear(3, 6), shaped(2, 3), LSTM, {"type": "Flatten"}, linear(8, 2)],
+    "sampling": [{"type": "class", "source": SAMPLING}],
+}
+
+
+@pytest.mark.parametrize("batch_size", exhaustive_if([None], [None, 4]))
+@pytest.mark.parametrize("architecture", DRAWING)
+def test_random_draws(architecture: str, batch_size: int | None, programs: ProgramCache) -> None:
+    """Random numbers are those of the eager engine, in its order; sampling draws in validations too."""
+    make = components(DRAWING[architecture], optimizer=SGD, batch_size=batch_size)
+    assert_contract(make, programs)
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 def test_every_scheduler(scheduler: str, programs: ProgramCache) -> None:
     """Each step uses the numbers of its scheduler, momentum included."""

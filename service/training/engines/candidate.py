@@ -54,9 +54,16 @@ class Work:
         operators: Number of operators that PyTorch dispatches in a forward and backward pass.
         nodes: Number of operators in the compiled graph.
         operations: Multiplications and additions of its matrix products and convolutions.
+        drawn: Random numbers that the model draws.
+        drawn_bytes: Their size as inputs of a program.
+        evaluates_alike: Whether a validation has the same results in one part or several: it neither draws
+            random numbers nor writes into tensors of the model.
     """
 
     missing: tuple[str, ...]
     operators: int
     nodes: int
     operations: int
+    drawn: int = 0
+    drawn_bytes: int = 0
+    evaluates_alike: bool = True

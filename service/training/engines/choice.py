@@ -15,6 +15,7 @@ from service.errors import FieldError, InvalidRequest
 from service.training.engines.base import CompiledSupport
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.optional import compiled_support, runs_jax
+from service.training.evaluation import rows_per_slice
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Costs:
         operator: Cost of an operator that PyTorch dispatches.
         parameter: Cost of an optimizer's update of one parameter tensor.
         operation: Cost of a multiplication or addition in PyTorch's libraries, faster than XLA's code.
+        drawn: Cost of a random number, which PyTorch draws for both engines.
         step: Fixed cost of a step of the eager engine.
         epoch: Fixed cost of an epoch of the eager engine.
         node: Cost of an operator in a compiled graph.
@@ -36,6 +38,7 @@ class Costs:
     operator: float
     parameter: float
     operation: float
+    drawn: float
     step: float
     epoch: float
     node: float
@@ -52,14 +55,14 @@ class Costs:
             steps_per_epoch: Steps over which the cost of an epoch is spread.
         """
         dispatch = work.operators * self.operator + parameters * self.parameter
-        seconds: float = (
-            self.step + self.epoch / steps_per_epoch + dispatch + work.operations * self.operation
-        )
+        arithmetic = work.operations * self.operation + work.drawn * self.drawn
+        seconds: float = self.step + self.epoch / steps_per_epoch + dispatch + arithmetic
         return seconds
 
     def compiled(self, work: Work) -> float:
         """Estimate the seconds of a step of the compiled engine."""
-        seconds: float = work.nodes * self.node + work.operations * self.compiled_operation
+        arithmetic = work.operations * self.compiled_operation + work.drawn * self.drawn
+        seconds: float = work.nodes * self.node + arithmetic
         return seconds
 
 
@@ -68,6 +71,7 @@ CPU = Costs(
     operator=10e-6,
     parameter=15e-6,
     operation=1 / 25e9,
+    drawn=7e-9,
     step=0.0,
     epoch=0.0,
     node=0.05e-6,
@@ -79,6 +83,7 @@ GPU = Costs(
     operator=2e-6,
     parameter=1e-6,
     operation=1 / 40e12,
+    drawn=0.0,
     step=70e-6,
     epoch=270e-6,
     node=0.9e-6,
@@ -91,6 +96,7 @@ GPU = Costs(
 MIN_SAVED_RATIO = 0.12
 MIN_SPEEDUP = 1.5
 MIN_STEPS = 100
+MAX_DRAWN_BYTES = 16 * 2**20  # random numbers of an epoch, which are drawn before it
 MAX_DATA_BYTES = 256 * 2**20  # while a program starts, the data are in memory twice
 WORK_CAPACITY = 256
 
@@ -180,7 +186,8 @@ class EngineChooser:
             missing = ", ".join(f"`{name}`" for name in work.missing)
             detail = f"The model uses operators that the compiled engine does not support: {missing}."
             return [FieldError("#/architecture", detail)]
-        return work
+        objection = _objection_to_draws(candidate, work)
+        return work if objection is None else [FieldError("#/architecture", objection)]
 
     def _work(self, candidate: Candidate, support: CompiledSupport) -> Work:
         key = candidate.key.step
@@ -204,6 +211,30 @@ class EngineChooser:
         if saved < MIN_SAVED_RATIO * compiling:
             return f"Compiling takes about {compiling:.1f} s and would save {saved:.2f} s."
         return None
+
+
+def _objection_to_draws(candidate: Candidate, work: Work) -> str | None:
+    """Return the reason why a program cannot take the random numbers of a training; None if it can."""
+    batches, validation = candidate.key.batches, candidate.key.validation
+    if work.drawn and candidate.on_gpu:
+        return "The model draws random numbers, which the compiled engine does not support on a GPU."
+    drawn_bytes = work.drawn_bytes * batches.steps_per_epoch
+    if drawn_bytes > MAX_DRAWN_BYTES:
+        size, limit = drawn_bytes / 2**20, MAX_DRAWN_BYTES / 2**20
+        return (
+            f"The model draws {size:.4g} MiB of random numbers in an epoch; the compiled engine accepts up "
+            f"to {limit:.4g} MiB."
+        )
+    if validation is None or work.evaluates_alike:
+        return None
+    row_bytes = sum(x[:1].nbytes for x in candidate.batch.inputs)
+    rows = validation[0][0][0]
+    if rows > rows_per_slice(row_bytes, batches.size):
+        return (
+            "The model draws random numbers or changes its buffers in eval mode too, and the validation rows "
+            "are too large to be evaluated at once, which the compiled engine does not support."
+        )
+    return None
 
 
 def _with_remedy(error: FieldError) -> FieldError:

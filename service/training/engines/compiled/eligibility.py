@@ -1,12 +1,10 @@
 """Eligibility of a training for the compiled engine, and the work of one of its steps."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
 import torch
 from torch import fx, nn
-from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import flop_registry
 
 from service.architectures.build import build
@@ -30,15 +28,31 @@ MAX_CALLS = 100
 
 def work_of(candidate: Candidate) -> Work:
     """Trace a step on one batch and count its work."""
-    loss_fn = traceable_loss(candidate.loss_fn)
+    loss_fn, model = traceable_loss(candidate.loss_fn), candidate.model.train()
     try:
-        found = trace(candidate.model.train(), loss_fn, candidate.batch, True, candidate.roles)
+        found = trace(model, loss_fn, candidate.batch, True, candidate.roles)
+        evaluates_alike = not (found.draws or found.written) or _evaluates_alike(candidate, loss_fn)
     except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
-    missing = (*untranslatable(found.graph), *_unsupported_writes(candidate.model, found))
-    return Work(missing, found.eager_operators, len(nodes), operations)
+    missing = (*untranslatable(found.graph), *_unsupported_writes(model, found))
+    return Work(
+        missing,
+        found.eager_operators,
+        len(nodes),
+        operations,
+        drawn=sum(draw.elements for draw in found.draws),
+        drawn_bytes=sum(draw.n_bytes for draw in found.draws),
+        evaluates_alike=evaluates_alike,
+    )
+
+
+def _evaluates_alike(candidate: Candidate, loss_fn: nn.Module) -> bool:
+    """Return whether a validation neither draws random numbers nor writes into tensors."""
+    found = trace(candidate.model.eval(), loss_fn, candidate.batch, False, candidate.roles)
+    candidate.model.train()
+    return not (found.draws or found.written)
 
 
 def _unsupported_writes(model: nn.Module, found: Trace) -> Iterator[str]:
@@ -120,21 +134,9 @@ def _reads_random_numbers(architecture: bytes) -> bool:
 
 def _of_layers(model: nn.Module) -> Iterator[FieldError]:
     for path, layer in model.named_modules():
-        for layer_type, reason in _LAYERS.items():
-            if isinstance(layer, layer_type) and (why := reason(layer)):
-                name = type(layer).__name__
-                detail = f"Layer `{path}` ({name}) {why}, which the compiled engine does not support."
-                yield FieldError("#/architecture", detail)
-
-
-def _draws(layer: Any) -> str | None:
-    return "draws random numbers" if layer.p > 0 else None
-
-
-# Layers that draw random numbers. Each function returns what an instance does, or None if it does not draw.
-_LAYERS: Mapping[type[nn.Module], Callable[[Any], str | None]] = {
-    _DropoutNd: _draws,
-    nn.MultiheadAttention: lambda layer: "drops attention weights" if layer.dropout > 0 else None,
-    nn.RNNBase: lambda layer: "drops outputs between its layers" if layer.dropout > 0 else None,
-    nn.RReLU: lambda layer: "draws random numbers",
-}
+        if isinstance(layer, nn.RReLU):
+            detail = (
+                f"Layer `{path}` (RReLU) draws a random number for each negative value, which the compiled "
+                "engine does not support."
+            )
+            yield FieldError("#/architecture", detail)

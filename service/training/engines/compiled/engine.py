@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from service.datasets.samples import Samples
@@ -26,6 +27,7 @@ from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
 from service.training.engines.compiled.checkpoint_conversion import CheckpointConverter
+from service.training.engines.compiled.draws import EpochDraws, empty_draws
 from service.training.engines.compiled.epoch_inputs import EpochQueue
 from service.training.engines.compiled.plateau import plateau_of, plateau_options, plateau_state, set_plateau
 from service.training.engines.compiled.program import (
@@ -80,7 +82,7 @@ class Member:
         self._columns = self._eager.columns
         # The checkpoint from which the program starts; it has the values that the program does not change.
         self._origin = self._initial_checkpoint()
-        self._queue = EpochQueue(components, self._origin.rng["cpu"])
+        self._queue = self._new_queue()
         self._plateau = plateau_of(components.scheduler)
         self._state: State | None = None  # of this training, after the last call of the program
         self._best_to_evaluate: Snapshot | None = None  # set by `load_best`
@@ -91,7 +93,7 @@ class Member:
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         # The eager engine completes a checkpoint that holds parameters only.
         self._origin = self._initial_checkpoint() if checkpoint.optimizer is None else checkpoint
-        self._queue = EpochQueue(self.components, self._origin.rng["cpu"])
+        self._queue = self._new_queue()
 
     def _initial_checkpoint(self) -> Checkpoint:
         """Return the state before the first epoch.
@@ -101,6 +103,10 @@ class Member:
         """
         checkpoint = self._eager.checkpoint()
         return replace(checkpoint, rng={**checkpoint.rng, "cpu": self.components.rng})
+
+    def _new_queue(self) -> EpochQueue:
+        """Return the inputs of the epochs after the checkpoint from which the program starts."""
+        return EpochQueue(self.components, self._origin.rng["cpu"], self.plan.draws)
 
     @property
     def has_partial_epoch(self) -> bool:
@@ -115,7 +121,7 @@ class Member:
         chunk = self._eager.advance(self._eager.steps_left)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         self._origin = self._eager.checkpoint()
-        self._queue = EpochQueue(self.components, self._origin.rng["cpu"])
+        self._queue = self._new_queue()
         return chunk
 
     def program_arguments(self) -> tuple[State, Constants]:
@@ -137,8 +143,10 @@ class Member:
             state = state._replace(plateau=plateau_state(self._plateau, components.optimizer))
         return state, constants
 
-    def epoch_inputs(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return orders and numbers of the next epochs, see `EpochQueue.peek`."""
+    def epoch_inputs(
+        self, epochs: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], EpochDraws[NDArray[Any]]]:
+        """Return orders, numbers and draws of the next epochs, see `EpochQueue.peek`."""
         return self._queue.peek(epochs)
 
     def record(self, state: State, history: NDArray[np.float64]) -> HistoryChunk | None:
@@ -163,7 +171,7 @@ class Member:
             return None
         values = history[:ended].T.copy()  # [C, ended]
         if self._plateau is None:
-            _, numbers = self._queue.peek(ended)  # [ended, 1 or S, H]
+            _, numbers, _ = self._queue.peek(ended)  # [ended, 1 or S, H]
             values[self._columns.index(LEARNING_RATE)] = numbers[:, -1, 0]  # those of each epoch's last step
         else:
             stepped = ended - (self.stop_reason is StopReason.DIVERGED)
@@ -206,6 +214,7 @@ class Member:
         """Compute loss and metrics of the last or loaded parameters, in eval mode, without gradients."""
         snapshot = self._best_to_evaluate or self.checkpoint().last
         self.components.model.load_state_dict(snapshot.state)
+        torch.set_rng_state(self._queue.draw_state().rng)  # a forward pass may draw in eval mode, too
         return self._eager.evaluate(samples, on_slice)
 
 
@@ -312,12 +321,14 @@ class Group:
         plan = self._plan
         per_epoch = plan.batches.steps_per_epoch if plan.numbers_per_step else 1
         orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)  # [K, E, n or 0]
-        numbers = np.zeros((self._size, plan.capacity * per_epoch, len(plan.numbers)))  # [K, E or E · S, H]
+        numbers = np.zeros((self._size, plan.capacity, per_epoch, len(plan.numbers)))  # [K, E, 1 or S, H]
+        draws = empty_draws(plan.draws, plan.batches.full_batches, self._size, plan.capacity)
         for slot, member in enumerate(self.members):
             if member.stop_reason is None:
-                orders[slot, :epochs], drawn = member.epoch_inputs(epochs)  # drawn: [epochs, 1 or S, H]
-                numbers[slot, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
-        return EpochInputs(orders, numbers)
+                orders[slot, :epochs], numbers[slot, :epochs], drawn = member.epoch_inputs(epochs)
+                for into, values in zip(jax.tree.leaves(draws), jax.tree.leaves(drawn), strict=True):
+                    into[slot, :epochs] = values
+        return EpochInputs(orders, numbers.reshape(self._size, -1, len(plan.numbers)), draws)
 
 
 class CompiledEngine(Member):

@@ -28,6 +28,10 @@ def traceable_layers(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+        for each in model.modules():
+            if isinstance(each, nn.RNNBase):
+                # `functional_call` gives back a layer's weights, but not its list of them.
+                each._init_flat_weights()
 
 
 def _cumulative_batch_norm(layer: _BatchNorm, x: Tensor) -> Tensor:

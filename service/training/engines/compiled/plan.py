@@ -25,11 +25,13 @@ from torch import Tensor
 
 from service.datasets.samples import Samples
 from service.history import IN_TARGET_UNITS, LOSS, history_columns
+from service.training.batches import Batches
 from service.training.components import Components
+from service.training.engines.compiled.draws import Draw, EpochDraws, epoch_bytes
 from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import SummedMetric, metric_in_target_units, summed_metric
 from service.training.engines.compiled.optimizers import UPDATE_RULES
-from service.training.engines.compiled.program import BatchPass, MonitoredColumn, Plan, Tensors
+from service.training.engines.compiled.program import BatchPass, Drawn, MonitoredColumn, Plan, Tensors
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.optimizers import current_numbers, structure_of
@@ -39,6 +41,7 @@ from service.training.weighted_loss import WeightedLoss
 
 # The arrays of a call have room for its full capacity, however few epochs it runs: these limit their size.
 MAX_ORDER_INDICES = 65_536
+MAX_DRAWN_BYTES = 4 * 2**20
 MAX_EPOCHS = 2048
 
 
@@ -53,6 +56,9 @@ def make_plan(components: Components) -> Plan:
     short_gradients = _trace_gradients(components, batches.remainder) if batches.remainder else None
     evaluation = _trace_evaluation(components, components.validation)
     traces = [each for each in (gradients, short_gradients, evaluation) if each is not None]
+    draws = EpochDraws(
+        *(() if each is None else each.draws for each in (gradients, short_gradients, evaluation))
+    )
     monitor = components.monitor
     found = {name: _summed(name, components) for name in components.metrics}
     metrics = {name: metric for name, metric in found.items() if metric is not None}
@@ -74,10 +80,16 @@ def make_plan(components: Components) -> Plan:
         columns=history_columns(metrics),
         ignores=components.loss.ignores and not isinstance(components.loss_fn, WeightedLoss),
         batches=batches,
-        capacity=MAX_EPOCHS
-        if batches.is_full_batch
-        else max(1, min(MAX_ORDER_INDICES // batches.rows, MAX_EPOCHS)),
+        draws=draws,
+        capacity=_capacity(batches, draws),
     )
+
+
+def _capacity(batches: Batches, draws: EpochDraws[Draw]) -> int:
+    """Return the maximum number of epochs of one call."""
+    by_orders = MAX_EPOCHS if batches.is_full_batch else MAX_ORDER_INDICES // batches.rows
+    by_draws = MAX_DRAWN_BYTES // max(1, epoch_bytes(draws, batches.full_batches))
+    return max(1, min(by_orders, by_draws, MAX_EPOCHS))
 
 
 def _summed(name: str, components: Components) -> SummedMetric | None:
@@ -141,9 +153,11 @@ def _batch_pass(components: Components, found: Trace) -> BatchPass:
     constants = [tensor.cpu().numpy() for tensor in found.constants]
     is_weighted = isinstance(components.loss_fn, WeightedLoss)
 
-    def run(tensors: Tensors, inputs: tuple[Array, ...], *loss_arguments: Array) -> tuple[Any, ...]:
+    def run(
+        tensors: Tensors, drawn: Drawn, inputs: tuple[Array, ...], *loss_arguments: Array
+    ) -> tuple[Any, ...]:
         state = (tensors[name] for name in names)
-        loss, *results = function(*state, *inputs, *loss_arguments, *map(jnp.asarray, constants))
+        loss, *results = function(*state, *inputs, *loss_arguments, *map(jnp.asarray, constants), *drawn)
         written = {name: results.pop() for name in reversed(found.written)}
         weight = results.pop() if is_weighted else float(len(loss_arguments[0]))
         outputs = {name: results.pop(0) for name in found.outputs}

@@ -42,15 +42,17 @@ from jax import Array, lax
 from service.datasets.prepare.encoding import IGNORED
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
+from service.training.engines.compiled.draws import Draw, EpochDraws
 from service.training.engines.compiled.metrics import SummedMetric
 from service.training.engines.compiled.plateau import PlateauState, step_plateau
 from service.training.engines.compiled.unit_conversion import in_target_units
 from service.training.engines.compiled.update_rule import Shapes, Step, Structure, UpdateRule, unflatten
 
 Tensors = dict[str, Array]
-# (tensors of model and loss, inputs, *loss arguments) -> (loss, weight, outputs, written, *gradients) of a
-# batch, whose weight is that of `weighted_loss.loss_weight`. By name are the outputs, and the new values of
-# the tensors that the pass writes into.
+Drawn = tuple[Array, ...]  # the results of the random draws of a pass, in their order
+# (tensors of model and loss, drawn numbers, inputs, *loss arguments) -> (loss, weight, outputs, written,
+# *gradients) of a batch, whose weight is that of `weighted_loss.loss_weight`. By name are the outputs, and
+# the new values of the tensors that the pass writes into.
 BatchPass = Callable[..., tuple[Any, ...]]
 # The carry of the loop over epochs: index of the epoch in this call, states, history rows.
 Carry = tuple[Array, "State", Array]
@@ -126,10 +128,10 @@ class SampleArrays(NamedTuple):
     targets: Any
     weights: Any
 
-    def run(self, batch_pass: BatchPass, tensors: Tensors) -> tuple[Any, ...]:
+    def run(self, batch_pass: BatchPass, tensors: Tensors, drawn: Drawn) -> tuple[Any, ...]:
         """Call a pass with the samples of one job."""
         weights = () if self.weights is None else (self.weights,)
-        return batch_pass(tensors, self.inputs, self.targets, *weights)
+        return batch_pass(tensors, drawn, self.inputs, self.targets, *weights)
 
 
 class Constants(NamedTuple):
@@ -158,16 +160,18 @@ class Constants(NamedTuple):
 
 
 class EpochInputs(NamedTuple):
-    """Inputs of the epochs of one call that PyTorch draws: orders of samples and hyperparameters.
+    """Inputs of the epochs of one call that PyTorch draws.
 
     Attributes:
         orders: int32 [K, E, n], indices of training rows; [K, E, 0] with a full batch.
         numbers: float64 [K, E, H], or [K, E · S, H] where they change with each step: the optimizer's
             numeric hyperparameters, in the order of `Plan.numbers`.
+        draws: The results of `Plan.draws`, each [K, E, batches, …].
     """
 
     orders: Any
     numbers: Any
+    draws: EpochDraws[Any]
 
 
 class MonitoredColumn(NamedTuple):
@@ -204,6 +208,7 @@ class Plan:
         columns: Names of the history columns.
         ignores: Whether the loss, which is no `WeightedLoss`, leaves out targets that are `IGNORED`.
         batches: The division of an epoch into batches.
+        draws: The random draws of an epoch.
         capacity: Maximum number of epochs of one call, E.
     """
 
@@ -224,6 +229,7 @@ class Plan:
     columns: tuple[str, ...]
     ignores: bool
     batches: Batches
+    draws: EpochDraws[Draw]
     capacity: int
 
     @property
@@ -271,8 +277,11 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
     """Return an epoch of one step on all samples, whose losses are those before the step."""
 
     def advance(state: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
-        gradients, state = _forward_backward(plan, plan.gradient_pass, state, constants, constants.train)
-        state, row = _end_epoch(plan, state, constants)
+        drawn = _drawn(inputs.draws.whole, index)
+        gradients, state = _forward_backward(
+            plan, plan.gradient_pass, state, constants, constants.train, drawn
+        )
+        state, row = _end_epoch(plan, state, constants, inputs, index)
         updated = _optimizer_step(plan, state, gradients, constants, inputs.numbers[index])
         updated = _end_schedule(plan, updated, constants, row)
         # As in the eager engine, a loss that is not finite takes no step; patience that ends does.
@@ -284,13 +293,15 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
 def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
     """Return an epoch of one step per batch, followed by the validation of the resulting parameters."""
     batches = plan.batches
-    step = _over_jobs(_batch_step(plan, plan.gradient_pass, batches.size), jobs, shared=2)
+    step = _over_jobs(_batch_step(plan, is_short=False), jobs, shared=2)
 
-    def end_epoch(state: State, constants: Constants) -> tuple[State, Array]:
-        state, row = _end_epoch(plan, state, constants)
+    def end_epoch(
+        state: State, constants: Constants, inputs: EpochInputs, index: Array
+    ) -> tuple[State, Array]:
+        state, row = _end_epoch(plan, state, constants, inputs, index)
         return _end_schedule(plan, state, constants, row), row
 
-    end = _over_jobs(end_epoch, jobs, shared=0)
+    end = _over_jobs(end_epoch, jobs, shared=1)
 
     def epoch(states: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
         # Invariant: `batch` steps of the epoch are taken. A job's status changes only in `end`, so a job
@@ -302,11 +313,9 @@ def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
             states,
         )
         if plan.short_gradient_pass is not None:
-            short_step = _over_jobs(
-                _batch_step(plan, plan.short_gradient_pass, batches.remainder), jobs, shared=2
-            )
+            short_step = _over_jobs(_batch_step(plan, is_short=True), jobs, shared=2)
             states, _ = short_step(states, constants, inputs, index, jnp.asarray(batches.full_batches))
-        ended: tuple[State, Array] = end(states, constants)
+        ended: tuple[State, Array] = end(states, constants, inputs, index)
         return ended
 
     return epoch
@@ -340,14 +349,16 @@ def _over_jobs(function: Callable[..., tuple[State, Any]], jobs: int, shared: in
     return unbatched if jobs == 1 else vmapped
 
 
-def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[..., tuple[State, None]]:
-    """Return one step on a batch of `size` samples.
+def _batch_step(plan: Plan, is_short: bool) -> Callable[..., tuple[State, None]]:
+    """Return one step on a batch.
 
     Args:
         plan: What the program computes.
-        gradient_pass: The pass that was traced for this size.
-        size: Rows of the batch, B; those of the short last batch are fewer than `plan.batches.size`.
+        is_short: Whether it is the short last batch, whose pass was traced for its number of rows.
     """
+    gradient_pass = plan.short_gradient_pass if is_short else plan.gradient_pass
+    assert gradient_pass is not None
+    size = plan.batches.remainder if is_short else plan.batches.size
 
     def step(
         state: State, constants: Constants, inputs: EpochInputs, index: Array, batch_index: Array
@@ -356,7 +367,9 @@ def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[...
         rows = lax.dynamic_slice(inputs.orders, (index, start), (1, size))[0]  # [B]
         # An order is a permutation of the rows: XLA need not clamp its indices.
         batch = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), constants.train)  # [B, …]
-        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch)
+        draws = inputs.draws
+        drawn = _drawn(draws.short, index) if is_short else _drawn(draws.whole, index, batch_index)
+        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch, drawn)
         row = index * plan.batches.steps_per_epoch + batch_index if plan.numbers_per_step else index
         return _optimizer_step(plan, state, gradients, constants, inputs.numbers[row]), None
 
@@ -364,11 +377,16 @@ def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[...
 
 
 def _forward_backward(
-    plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays
+    plan: Plan,
+    gradient_pass: BatchPass,
+    state: State,
+    constants: Constants,
+    batch: SampleArrays,
+    drawn: Drawn,
 ) -> tuple[Array, State]:
     """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
     tensors = _tensors(plan, state, constants)
-    loss, weight, outputs, written, *gradients = batch.run(gradient_pass, tensors)
+    loss, weight, outputs, written, *gradients = batch.run(gradient_pass, tensors, drawn)
     # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
     added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
     sums = {name: state.sums[name] + added[name] for name in plan.metrics}
@@ -383,6 +401,11 @@ def _forward_backward(
     )
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
     return flat, state._replace(scalars=jnp.stack(scalars), sums=sums, buffers=state.buffers | written)
+
+
+def _drawn(draws: Drawn, index: Array, batch: Array | int = 0) -> Drawn:
+    """Return the drawn numbers of a batch, […], from those of all epochs, [E, batches, …]."""
+    return tuple(each.at[index, batch].get(mode="promise_in_bounds") for each in draws)
 
 
 def _tensors(plan: Plan, state: State, constants: Constants) -> Tensors:
@@ -445,7 +468,9 @@ def _optimizer_step(
     )
 
 
-def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, Array]:
+def _end_epoch(
+    plan: Plan, state: State, constants: Constants, inputs: EpochInputs, index: Array
+) -> tuple[State, Array]:
     """End an epoch: validate, keep the best epoch, detect divergence and the end of patience.
 
     Returns:
@@ -455,7 +480,9 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     # Without any weight, the loss is that of the batches: 0 if weights are 0, NaN if all rows are ignored.
     nothing = jnp.nan if plan.ignores else 0.0
     train_loss = jnp.where(scalars.loss_weight > 0, scalars.loss_sum / scalars.loss_weight, nothing)
-    validation_loss, validation_sums, state = _validate(plan, state, constants)
+    validation_loss, validation_sums, state = _validate(
+        plan, state, constants, _drawn(inputs.draws.evaluation, index)
+    )
     # Without a plateau, the learning rate is known outside: `Member.record` fills its column.
     rate = jnp.nan if state.plateau is None else PlateauState(*state.plateau).learning_rate
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: rate}
@@ -499,12 +526,14 @@ def _end_schedule(plan: Plan, state: State, constants: Constants, row: Array) ->
     return state._replace(plateau=jnp.where(_status(state) == DIVERGED, state.plateau, stepped))
 
 
-def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict[str, Any] | None, State]:
+def _validate(
+    plan: Plan, state: State, constants: Constants, drawn: Drawn
+) -> tuple[Any, dict[str, Any] | None, State]:
     """Return loss and metric sums of the validation samples, NaN and None without them, and the new state."""
     if plan.evaluation_pass is None or constants.validation is None:
         return jnp.nan, None, state
     tensors = _tensors(plan, state, constants)
-    loss, _, outputs, written = constants.validation.run(plan.evaluation_pass, tensors)
+    loss, _, outputs, written = constants.validation.run(plan.evaluation_pass, tensors, drawn)
     targets = constants.validation.targets
     sums = _metric_sums(plan, constants, outputs, targets, targets[0])
     return loss.astype(jnp.float64), sums, state._replace(buffers=state.buffers | written)

@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from service.architectures.text.program import unsaved_tensors
 from service.datasets.samples import Samples
+from service.training.engines.compiled.draws import Draw, lift_draws
 from service.training.engines.compiled.layers import traceable_layers
 from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
@@ -55,6 +56,7 @@ class Trace:
     eager_operators: int
     written: tuple[str, ...]
     constants: tuple[Tensor, ...] = ()
+    draws: tuple[Draw, ...] = ()
 
 
 def trace(
@@ -104,7 +106,9 @@ def trace(
         recorded = make_fx(run)(state, inputs, loss_arguments)
     constants = _lift_constants(recorded, list(tensors.values()))
     _declare_statistics(recorded.graph)
-    flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(_meta, constants)]
+    draws = lift_draws(recorded.graph)
+    drawn = (torch.empty(draw.shape, dtype=draw.dtype, device="meta") for draw in draws)
+    flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(_meta, constants), *drawn]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),
         decomposition_table=_decompositions(),
@@ -113,7 +117,7 @@ def trace(
     written = _return_written(pure.graph, [*tensors])
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
-    return Trace(pure.graph, tuple(trained), outputs, calls, written, constants)
+    return Trace(pure.graph, tuple(trained), outputs, calls, written, constants, draws)
 
 
 def _lift_constants(recorded: fx.GraphModule, state: Sequence[Tensor]) -> tuple[Tensor, ...]:

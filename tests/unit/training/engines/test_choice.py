@@ -121,10 +121,22 @@ def test_a_gpu_gains_where_kernels_are_short(work: Work, steps_per_epoch: int, g
 
 
 OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
-    "dropout": (
-        lambda: candidate([*NET, {"type": "Dropout"}]),
+    "values decide on draws": (
+        lambda: candidate([*NET, {"type": "RReLU"}]),
         "#/architecture",
-        "Layer `3` (Dropout) draws random numbers, which the compiled engine does not support.",
+        "Layer `3` (RReLU) draws a random number for each negative value, which the compiled engine does not "
+        "support.",
+    ),
+    "many draws": (
+        lambda: candidate([WIDE[0], {"type": "Dropout"}, WIDE[2]], samples(n_train=4000)),
+        "#/architecture",
+        "The model draws 19.07 MiB of random numbers in an epoch; the compiled engine accepts up to 16 MiB.",
+    ),
+    "draws in several parts of a validation": (
+        lambda: with_validation_rows(candidate([*NET, NOISE]), 10**8),
+        "#/architecture",
+        "The model draws random numbers or changes its buffers in eval mode too, and the validation rows "
+        "are too large to be evaluated at once, which the compiled engine does not support.",
     ),
     "metric": (
         lambda: candidate(metrics=["mean_squared_error", "explained_variance"]),
@@ -156,8 +168,21 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "`new_empty_strided`, `as_strided`, `as_strided_scatter`.",
     ),
 }
+NOISE = {"type": "module", "inputs": ["x"], "forward": "return x + torch.randn_like(x)"}
 CIRCULAR: Layers = [{"type": "CircularPad1d", "padding": [1, 0]}, {"type": "Flatten"}]
 CIRCULAR += [{"type": "Linear", "in_features": 3, "out_features": 2}]
+
+
+def with_validation_rows(made: Candidate, rows: int) -> Candidate:
+    """Change the number of validation rows of a candidate."""
+    return replace(made, key=replace(made.key, validation=(((rows, 3), "torch.float32"),)))
+
+
+def test_random_draws_are_compiled_on_a_cpu() -> None:
+    """A model that draws random numbers is compiled, and so is its validation."""
+    made = with_validation_rows(candidate([*NET, {"type": "Dropout"}]), 10**8)
+    assert EngineChooser().choose("compiled", made) == Choice("compiled")
+    assert EngineChooser().choose("auto", candidate([*NET, NOISE])) == Choice("compiled")
 
 
 @pytest.mark.parametrize("feature", OBJECTIONS)
@@ -173,7 +198,7 @@ def test_unsupported_features(feature: str) -> None:
 
 def test_all_objections_are_reported_at_once() -> None:
     """A request with several unsupported features gets an error for each."""
-    layers = [*NET, {"type": "Dropout"}]
+    layers = [*NET, {"type": "RReLU"}]
     with pytest.raises(InvalidRequest) as raised:
         EngineChooser().choose(
             "compiled", candidate(layers, precision="bfloat16", metrics=["explained_variance"])
