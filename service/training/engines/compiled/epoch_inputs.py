@@ -2,10 +2,12 @@
 
 PyTorch itself draws them outside of the program, one epoch after the other and in the order of the eager
 engine: first the order of samples (`torch.randperm`), then the draws of each step, then those of the
-validation. So their bits are those of the eager engine. The learning rate of `ReduceLROnPlateau` alone depends
-on the losses: a program computes it, see `plateau`. Epochs are drawn before they are trained, and a program may
-train fewer than were drawn (early stopping, divergence). Each drawn epoch therefore keeps the states it was
-drawn from: a checkpoint at its start holds these states, as if nothing had been drawn ahead.
+validation. So their bits are those of the eager engine. The learning rate of `ReduceLROnPlateau` alone
+depends on the losses: a program computes it, see `plateau`.
+
+Epochs are drawn before they are trained, and a program may train fewer than were drawn (early stopping,
+divergence). Each drawn epoch therefore keeps the states it was drawn from: a checkpoint at its start holds
+these states, as if nothing had been drawn ahead.
 
 Shapes in comments use the letters of `program`.
 """

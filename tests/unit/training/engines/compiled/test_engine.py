@@ -15,6 +15,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.components import Components
 from service.training.engines.base import GROUP_SIZES
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
+from service.training.engines.compiled.plan import MAX_EPOCHS, make_plan
 from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from tests.contracts.test_engines import ARCHITECTURES
@@ -36,6 +37,7 @@ from tests.support.toys import (
     with_gaps,
 )
 
+DROPPING: Layers = [*NET[:2], {"type": "Dropout", "p": 0.1}, *NET[2:]]
 STOPPING = {"lr": 0.2, "type": "SGD", "momentum": 0.9}
 
 
@@ -77,7 +79,9 @@ def assert_like_eager(
 def test_early_stopping(batch_size: int | None, programs: ProgramCache) -> None:
     """It stops after the same epoch; its checkpoint has the same best parameters and generator state."""
     section = {"optimizer": STOPPING, "batch_size": batch_size, "epochs": 300}
-    stopped = assert_like_eager(lambda: components(early_stopping={"patience": 3}, **section), programs)
+    stopped = assert_like_eager(
+        lambda: components(DROPPING, early_stopping={"patience": 3}, **section), programs
+    )
     assert stopped.stop_reason is StopReason.EARLY_STOPPING
     assert stopped.epoch < 300
 
@@ -199,11 +203,11 @@ PLATEAU = {"type": "ReduceLROnPlateau", "patience": 1, "cooldown": 2, "threshold
 def test_resumes_bit_for_bit(optimizer: str, scheduler: dict[str, Any], programs: ProgramCache) -> None:
     """A training continued from a checkpoint file ends with the bits of an uninterrupted one."""
     section = {"optimizer": {"type": optimizer, "lr": 0.02}, "batch_size": 4, "scheduler": scheduler}
-    whole, first = (CompiledEngine(components(**section), programs) for _ in range(2))
+    whole, first = (CompiledEngine(components(DROPPING, **section), programs) for _ in range(2))
     history = run(whole)
     chunk = first.advance(13)
     assert chunk is not None
-    second = CompiledEngine(components(**section), programs)
+    second = CompiledEngine(components(DROPPING, **section), programs)
     second.restore(Checkpoint.from_bytes(first.checkpoint().to_bytes()))
     assert_same_history(HistoryChunk.join([chunk, run(second)]), history)
     assert_same_checkpoint(second.checkpoint(), whole.checkpoint())
@@ -325,6 +329,36 @@ def assert_members_like_eager(sections: list[dict[str, Any]], programs: ProgramC
         joined = HistoryChunk.join([chunk for chunk in found if chunk is not None])
         np.testing.assert_allclose(joined.values, expected.values, rtol=1e-3)
     return members
+
+
+def test_each_member_draws_its_own_numbers(programs: ProgramCache) -> None:
+    """Each training of a group has the order of samples and the dropout of its own seed."""
+    members = [Member(components(DROPPING, batch_size=4, seed=seed), programs) for seed in range(3)]
+    for seed, chunks in enumerate(together(members, programs)):
+        eager = EagerEngine(components(DROPPING, batch_size=4, seed=seed))
+        joined = HistoryChunk.join([chunk for chunk in chunks if chunk is not None])
+        np.testing.assert_allclose(joined.values, run(eager).values, rtol=1e-3)
+        assert torch.equal(members[seed].checkpoint().rng["cpu"], eager.checkpoint().rng["cpu"])
+
+
+def test_sampling_in_an_evaluation_continues_the_generator(programs: ProgramCache) -> None:
+    """An evaluation after training draws the numbers of the eager engine."""
+    noise = {"type": "module", "inputs": ["x"], "forward": "return x + torch.randn_like(x)"}
+    section: dict[str, Any] = {"batch_size": 4, "epochs": 2}
+    losses = []
+    for make in (EagerEngine, lambda each: CompiledEngine(each, programs)):
+        trainer = make(components([*NET, noise], **section))
+        run(trainer)
+        assert trainer.components.validation is not None
+        losses.append(trainer.evaluate(trainer.components.validation).loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_a_call_has_room_for_bounded_draws() -> None:
+    """A call trains as many epochs as 4 MiB of random numbers suffice for, and at least one."""
+    wide: Layers = [{**NET[0], "out_features": 5000}, {"type": "Dropout"}, {**NET[2], "in_features": 5000}]
+    assert make_plan(components(wide)).capacity == 4 * 2**20 // (11 * 5000)
+    assert make_plan(components()).capacity == MAX_EPOCHS
 
 
 @pytest.mark.parametrize(
