@@ -65,17 +65,17 @@ PIECES = (
 )
 
 
-def head(*headers: tuple[str, str]) -> dict[str, Any]:
-    """Return the scope of a request with headers."""
+def head(*headers: tuple[str, str], path: str = "/livez", query: str = "") -> dict[str, Any]:
+    """Return the scope of a request with headers, a path and a query."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/livez",
-        "raw_path": b"/livez",
-        "query_string": b"",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(b"host", b"localhost:8000"), *((n.encode(), v.encode("latin-1")) for n, v in headers)],
         "client": ("127.0.0.1", 50000),
@@ -178,6 +178,24 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "quoted name": quote_name,
     "start of a file": lambda text: refuse_unsupported(None, text.encode()),  # type: ignore[arg-type]
 }
+# Whole queries, by what they repeat.
+QUERIES: dict[str, Callable[[str], str]] = {
+    "pieces": lambda text: text,
+    "name": lambda text: f"{text}=1",
+    "value": lambda text: f"page_token={text}",
+    "escapes": lambda text: "page_token=" + "%41" * (len(text) // 3) + END,
+    "unknown names": lambda text: "&".join(f"q{number}=1" for number in range(len(text) // 6)),
+    "one name": lambda text: "status=queued&" * (len(text) // 14) + END,
+    "separators": lambda text: "&" * len(text) + END,
+}
+# Whole paths that lead nowhere, by what they repeat.
+PATHS: dict[str, Callable[[str], str]] = {
+    "pieces": lambda text: f"/v1/jobs/{text}/nothing",
+    "segments": lambda text: "/v1/jobs" + "/a" * (len(text) // 2),
+    "slashes": lambda text: "/" * len(text) + "v1/jobs",
+    "dots": lambda text: "/v1/jobs" + "/.." * (len(text) // 3),
+    "the name of a parameter": lambda text: f"/v1/jobs/a/named_parameters/{text}/b/../nothing/",
+}
 
 
 def seconds(work: Callable[[str], object], text: str) -> float:
@@ -216,3 +234,17 @@ def test_middleware_takes_linear_time(name: str) -> None:
     assert_linear(
         lambda text: answered(head((name.lower(), text.encode("ascii", "replace").decode()))), ("",)
     )
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_is_read_in_linear_time(name: str) -> None:
+    """A whole query is split, decoded and refused in linear time."""
+    make = QUERIES[name]
+    assert_linear(lambda text: answered(head(query=make(text))), PIECES if name == "pieces" else ("a",))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_is_routed_in_linear_time(name: str) -> None:
+    """A whole path is compared with all routes in linear time."""
+    make = PATHS[name]
+    assert_linear(lambda text: answered(head(path=make(text))), PIECES if name == "pieces" else ("a",))
