@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from service.training.engines.compiled.jax_setup import set_up
+from tests.support.repository import ROOT
 from tests.support.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
@@ -47,9 +48,12 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def jax_is_set_up() -> None:
-    """Set up JAX for the compiled engine, with a quick compilation, since tests run each program once."""
+    """Set up JAX for the compiled engine, with a quick compilation, since tests run each program once.
+
+    All processes share their compiled programs, also with later runs.
+    """
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    set_up(torch.device("cpu"), threads=1)
+    set_up(torch.device("cpu"), threads=1, cache_dir=ROOT / ".pytest_cache" / "xla")
 
 
 StartService = Callable[..., Service]

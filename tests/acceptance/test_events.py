@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -118,23 +117,6 @@ def test_one_stream_reports_all_jobs(service: Service) -> None:
             missing.discard(event.data["id"])
         if not missing:
             break
-
-
-def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> None:
-    """SIGTERM ends open streams at once."""
-    service = start_service(workers=0, helpers=1)
-    job_id = service.queued(thermometer(epochs=LONG))
-    began, ended = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        for _ in stream_events(service, f"/v1/jobs/{job_id}/events"):
-            began.set()
-        ended.set()
-
-    threading.Thread(target=listen).start()
-    began.wait()
-    service.stop()
-    assert ended.wait(1.0)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])

@@ -184,7 +184,7 @@ def test_requests_are_valid_before_the_changes(service: Service, body: Any) -> N
 
 
 @settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -370,9 +370,15 @@ def slow_file() -> bytes:
     return "\n".join([names, *[row] * 50]).encode()
 
 
-def test_slow_uploads_end_and_leave_no_files(start_service: Callable[..., Service]) -> None:
+@pytest.fixture(scope="module")
+def hasty_service(start_module_service: Callable[..., Service]) -> Service:
+    """Start a service without workers that has little time for uploads."""
+    return start_module_service(workers=0, helpers=2, upload_timeout_seconds=0.1)
+
+
+def test_slow_uploads_end_and_leave_no_files(hasty_service: Service) -> None:
     """Slow uploads are 422, and uploads that wait too long are 503 with `Retry-After`."""
-    service = start_service(workers=0, helpers=2, upload_timeout_seconds=0.1)
+    service = hasty_service
     content, url = slow_file(), f"{service.client.base_url}{URL}"
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(4)))
@@ -459,9 +465,9 @@ def test_the_api_holds_no_upload_in_memory(
     assert largest[0] - idle_bytes < 100 * MIB
 
 
-def test_a_restart_removes_received_bodies(start_service: Callable[..., Service]) -> None:
+def test_a_restart_removes_received_bodies(hasty_service: Service) -> None:
     """A service that was killed removes its received bodies when it starts again."""
-    service = start_service(workers=0, helpers=1)
+    service = hasty_service
     half = threading.Event()
 
     def body() -> Iterator[bytes]:
@@ -478,7 +484,7 @@ def test_a_restart_removes_received_bodies(start_service: Callable[..., Service]
         service.kill()
         assert isinstance(upload.exception(), httpx.HTTPError)
     assert bodies(service)
-    service.start()
+    service.launch()
     assert bodies(service) == []
 
 

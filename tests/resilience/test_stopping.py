@@ -92,8 +92,14 @@ def half_sent(service: Service) -> socket.socket:
     return connection
 
 
+def collect_lines(service: Service, job_id: str, lines: list[str]) -> None:
+    """Append all lines of the event stream of a job, with comments, to `lines`."""
+    with httpx.stream("GET", f"{service.client.base_url}/v1/jobs/{job_id}/events", timeout=60.0) as response:
+        lines.extend(response.iter_lines())
+
+
 def test_an_open_request_does_not_delay_the_release_of_jobs(started: Started) -> None:
-    """SIGTERM saves and releases a job at once although a request is open; a restart loses nothing."""
+    """SIGTERM ends open streams, and saves and releases a job, at once; a restart loses nothing."""
     service = started.service
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     before = contents(service, ended)
@@ -101,12 +107,16 @@ def test_an_open_request_does_not_delay_the_release_of_jobs(started: Started) ->
     job_id = service.running(interruptible())
     queued = [service.queued(thermometer(epochs=5)) for _ in range(3)]
     settings = Settings(data_dir=service.data_dir, database_url=started.database_url)
-    with half_sent(service), Storage.open(settings) as storage:
+    with half_sent(service), Storage.open(settings) as storage, ThreadPoolExecutor(1) as listener:
+        lines: list[str] = []
+        followed = listener.submit(collect_lines, service, job_id, lines)
+        until(lambda: lines)
         service.client.get("/livez")  # the incomplete request has arrived before this one
         assert storage.checkpoints.of_job(OWNER, job_id) == []
         begin = time.monotonic()
         service.terminate()
         until(lambda: storage.jobs.get(OWNER, job_id).status == "queued", GRACE_SECONDS)
+        followed.result(SOON_SECONDS)
         assert time.monotonic() - begin < SOON_SECONDS
         assert service.process.is_running()  # the service waits for the open request
         job = storage.jobs.get(OWNER, job_id)
@@ -146,12 +156,6 @@ def test_a_silent_database_blocks_neither_requests_nor_shutdown(
         assert time.monotonic() - begin < GRACE_SECONDS + KILL_SECONDS + SOON_SECONDS
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"
-
-
-def collect_lines(service: Service, job_id: str, lines: list[str]) -> None:
-    """Append all lines of the event stream of a job, with comments, to `lines`."""
-    with httpx.stream("GET", f"{service.client.base_url}/v1/jobs/{job_id}/events", timeout=60.0) as response:
-        lines.extend(response.iter_lines())
 
 
 def test_jobs_survive_an_unavailable_database(remote_service: Service, postgres: Postgres) -> None:

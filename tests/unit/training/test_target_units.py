@@ -123,8 +123,16 @@ def test_an_epoch_has_values_in_units(name: str, loss: str) -> None:
     }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("name", ["one scale", "two scales", "log1p", "log1p last"])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        pytest.param(
+            name, loss, marks=() if name == "log1p last" or loss == "MSELoss" else pytest.mark.exhaustive
+        )
+        for name in ("one scale", "two scales", "log1p", "log1p last")
+        for loss in LOSSES
+    ],
+)
 def test_a_program_has_the_values_of_the_eager_engine(name: str, loss: str, jax_is_set_up: None) -> None:
     """The compiled engine has the same values in units in every epoch."""
     data = prepared(TRANSFORMS[name])
