@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service.api.docs.examples import Example, examples_of
+from service.api.docs.examples import examples_of
+from service.api.docs.examples.example import Example
 from service.api.docs.schemas import publish, publish_components, publish_parameter
 from service.api.http import problems
 from service.api.http.headers import headers

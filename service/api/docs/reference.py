@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.docs.examples import Example, examples_of
+from service.api.docs.examples import examples_of
+from service.api.docs.examples.example import Example
 from service.api.docs.openapi import operations_of
 
 Document = dict[str, Any]

@@ -129,11 +129,10 @@ class _Division:
         """Return the rows to encode: of windows, all rows of their series."""
         kept = self.kept if self.windows is None else self.windows.series.rows
         divided = RawRows(self.declared.dataset, kept, self.declared.pointers.__getitem__, errors)
-        whole = {
-            name: each._replace(rows=_kept_rows(each), series=None)
-            for name, each in self.whole_splits.items()
-        }
-        return {_DIVIDED: divided, **whole}
+        parts: dict[_Part, RawRows] = {_DIVIDED: divided}
+        for name, each in self.whole_splits.items():
+            parts[name] = each._replace(rows=_kept_rows(each), series=None)
+        return parts
 
     def rows(self) -> dict[SplitName, Rows]:
         """Return the row numbers of each split, in its own dataset if it is a whole one."""

@@ -9,10 +9,11 @@ from service.datasets.prepare.encoding import TARGETS
 from service.datasets.samples import Samples
 from service.datasets.validation import ErrorCollector, count_of
 from service.errors import FieldError
+from service.specs.split import SplitName
 
 
 def check_split_samples(
-    declared: DeclaredData, splits: Mapping[str, Samples | None], errors: ErrorCollector
+    declared: DeclaredData, splits: Mapping[SplitName, Samples | None], errors: ErrorCollector
 ) -> list[FieldError]:
     """Check that each split has a weight above 0 and a present target.
 
