@@ -147,6 +147,19 @@ def task_of(loss: Loss, outputs: int) -> Task:
     return tasks[0] if outputs == 1 else tasks[-1]
 
 
+def metric_number_names(arguments: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arguments of a metric that are numbers, such as `threshold`.
+
+    Args:
+        arguments: All arguments, see `Constructor.resolve`.
+    """
+    return [
+        name
+        for name, value in arguments.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
 def build_metric(metric: MetricSpec, task: Task, outputs: int, encoding: Encoding | None = None) -> Metric:
     """Construct a metric, to be updated by `update_metrics`.
 

@@ -1,8 +1,9 @@
 """The key that decides which trainings share a compiled program."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 import orjson
 from torch import Tensor
@@ -13,7 +14,7 @@ from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.expression_loss import DataNames
 from service.training.losses import LOSSES
-from service.training.metrics import METRICS
+from service.training.metrics import METRICS, metric_number_names
 from service.training.monitor import monitored_value
 from service.training.optimizers import OPTIMIZERS, numbers_of, structure_of
 from service.training.output_roles import OutputRoles
@@ -28,7 +29,7 @@ class ProgramKey:
     """Everything that decides the compiled program of a training.
 
     Trainings of equal keys differ only in what a program takes as arrays: data, seed, initial parameters,
-    class weights and the numbers of the optimizer, the schedule and early stopping.
+    class weights and the numbers of the optimizer, the schedule, the metrics and early stopping.
 
     Attributes:
         architecture: JSON of the complete spec. The order of its entries counts: it is the order in which
@@ -40,7 +41,7 @@ class ProgramKey:
         numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
         has_plateau: Whether it depends on the losses (`ReduceLROnPlateau`).
         clips: Whether the norm of the gradients is limited.
-        metrics: JSON of the metrics with their outputs and all their arguments.
+        metrics: JSON of the metrics with their outputs, the names of their numbers and all other arguments.
         monitored: The value that decides on the best epoch; None without one.
         batches: How an epoch is divided.
         train: Inputs, targets and weights (if there are any) of the training samples, each with its shape
@@ -96,7 +97,11 @@ class ProgramKey:
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
         optimizer = OPTIMIZERS[spec.optimizer.type].resolve(spec.optimizer.arguments())
         metrics = [
-            [metric.type, output, METRICS[metric.type].classes[task].resolve(metric.arguments())]
+            [
+                metric.type,
+                output,
+                *_metric_structure(METRICS[metric.type].classes[task].resolve(metric.arguments())),
+            ]
             for metric, (output, task, _) in ((each, roles.metrics[each.name]) for each in spec.metrics)
         ]
         return cls(
@@ -131,6 +136,12 @@ class ProgramKey:
             for name, value in asdict(self).items()
         }
         return hashlib.sha256(orjson.dumps(values)).hexdigest()
+
+
+def _metric_structure(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments of a metric that are no numbers, and the names of the numbers."""
+    names = metric_number_names(arguments)
+    return {name: value for name, value in arguments.items() if name not in names}, names
 
 
 def _json(value: object) -> bytes:

@@ -100,7 +100,7 @@ class CheckpointConverter:
             best_gradients=self._flatten(best.gradients),
             best_buffers=self._buffers(best),
             scalars=np.array(scalars, np.float64),  # [8]
-            sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
+            kept={name: np.zeros(x.shape, x.dtype) for name, x in plan.kept.items()},
         )
 
     def _buffers(self, saved: Snapshot) -> dict[str, NDArray[Any]]:

@@ -10,17 +10,13 @@ from torch.utils.flop_counter import flop_registry
 from service.architectures.build import build
 from service.architectures.text.value_reads import RandomReads
 from service.architectures.text.values import text_class
-from service.errors import FieldError, pointer_to
+from service.errors import FieldError
 from service.specs.architecture import read_architecture
-from service.specs.training import TrainingSpec
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
-from service.training.engines.compiled.metrics import summed_metric
 from service.training.engines.compiled.tracing import Trace, trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
-from service.training.metrics import METRICS
-from service.training.output_roles import OutputRoles
 
 # A recurrent layer is traced step by step: with more calls, tracing and compiling take many seconds.
 MAX_CALLS = 100
@@ -74,12 +70,7 @@ def _operations(node: fx.Node) -> int:
 
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
-    masks_targets = candidate.key.masks_targets
-    found = [
-        *_of_training(candidate.spec, candidate.roles, masks_targets),
-        *_of_layers(candidate.model),
-        *_of_classes(candidate),
-    ]
+    found = [*_of_layers(candidate.model), *_of_classes(candidate)]
     if candidate.key.precision != "float32":
         detail = f"The compiled engine does not support {candidate.key.precision}."
         found.append(FieldError("#/precision", detail))
@@ -93,19 +84,6 @@ def objections(candidate: Candidate) -> list[FieldError]:
         )
         found.append(FieldError("#/architecture", detail))
     return found
-
-
-def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) -> Iterator[FieldError]:
-    for index, metric in enumerate(spec.metrics):
-        task = roles.metrics[metric.name].task
-        constructor = METRICS[metric.type].classes[task]
-        default = constructor.resolve(metric.arguments()) == constructor.resolve({})
-        if not default or summed_metric(metric.type, task, spec.loss.type, masks_targets) is None:
-            detail = (
-                f"The compiled engine does not support `{metric.type}` with these arguments "
-                f"for a {task} task{' with missing targets' if masks_targets else ''}."
-            )
-            yield FieldError(pointer_to("#/training", "metrics", index), detail)
 
 
 def _of_classes(candidate: Candidate) -> Iterator[FieldError]:

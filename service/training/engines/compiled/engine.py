@@ -29,6 +29,7 @@ from service.training.components import Components
 from service.training.engines.compiled.checkpoint_conversion import CheckpointConverter
 from service.training.engines.compiled.draws import EpochDraws, empty_draws
 from service.training.engines.compiled.epoch_inputs import EpochQueue
+from service.training.engines.compiled.metrics import metric_numbers
 from service.training.engines.compiled.plateau import plateau_of, plateau_options, plateau_state, set_plateau
 from service.training.engines.compiled.program import (
     DIVERGED,
@@ -133,6 +134,8 @@ class Member:
             train=_sample_arrays(components.train),
             validation=None if components.validation is None else _sample_arrays(components.validation),
             max_norm=np.float64(components.spec.gradient_clip_norm or np.inf),
+            origin=_origin(components.train),
+            metrics=metric_numbers(components),
             patience=np.float64(np.inf if stopping is None else stopping.patience),
             min_delta=np.float64(0.0 if stopping is None else stopping.min_delta),
             units=None if units is None or not units.computed else unit_constants(units),
@@ -363,6 +366,16 @@ def _sample_arrays(samples: Samples) -> SampleArrays:
     return SampleArrays(
         tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy(), weights
     )
+
+
+def _origin(samples: Samples) -> NDArray[Any]:
+    """Return the first target, each of its values the first one that is not missing."""
+    targets: NDArray[Any] = samples.targets.cpu().numpy()
+    if not np.issubdtype(targets.dtype, np.floating):
+        return np.asarray(targets[0])
+    first = np.argmax(~np.isnan(targets), axis=0, keepdims=True)  # [1, …]
+    origin: NDArray[Any] = np.nan_to_num(np.take_along_axis(targets, first, axis=0)[0])
+    return origin
 
 
 def _stack(trees: Sequence[Any]) -> Any:

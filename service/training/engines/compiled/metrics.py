@@ -1,170 +1,163 @@
-"""Metrics as sums over batches.
+"""The metrics that a program computes, from a training's components.
 
-A loop can carry a fixed number of sums, but no list of predictions: a metric is compiled if its value is a
-function of sums over samples. The sums are float64.
+Numeric arguments of metrics, such as thresholds, are inputs of a program.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from service.datasets.prepare.encoding import IGNORED
-from service.history import LOSS
-from service.specs.component import ComponentSpec
-from service.training.losses import LOSSES
-from service.training.metrics import THRESHOLD, Task
-
-Sums = Array  # float64 [k] or [k, outputs]
+from service.history import IN_TARGET_UNITS, LOSS
+from service.training.components import Components
+from service.training.engines.compiled.classification_metrics import classification_metric
+from service.training.engines.compiled.metric import Compared, Numbers, ProgramMetric
+from service.training.engines.compiled.ranking_metrics import auroc, concordance_index
+from service.training.engines.compiled.regression_metrics import loss_in_units, regression_metric
+from service.training.engines.compiled.unit_conversion import in_target_units
+from service.training.metrics import METRICS, THRESHOLD, Task, metric_number_names
+from service.training.output_roles import Measured
+from service.training.unit_metrics import InTargetUnits
 
 
 @dataclass(frozen=True)
-class SummedMetric:
-    """A metric of torchmetrics with its default arguments.
+class MeasuredMetric:
+    """A metric and what it compares.
 
     Attributes:
-        add: (outputs, targets, origin) -> the sums of a batch. The origin is one target of the samples, the
-            same for all batches, about which targets may be summed.
-        value: (sums over all batches) -> the metric, float64 [].
-        in_target_units: Whether it is a metric of values in the units of the targets.
+        metric: The metric.
+        output: Name of the output that it takes.
+        task: The task that it measures.
+        probabilities: Function from outputs to the predictions that it takes.
+        masks_targets: Whether targets that are NaN are missing.
+        ignores: Whether targets that are `IGNORED` are left out.
+        in_target_units: Whether it takes values in the units of the targets.
     """
 
-    add: Callable[[Array, Array, Array], Sums]
-    value: Callable[[Sums], Array]
-    in_target_units: bool = False
+    metric: ProgramMetric
+    output: str
+    task: Task
+    probabilities: Callable[[Array], Array]
+    masks_targets: bool
+    ignores: bool
+    in_target_units: bool
+
+    def add(
+        self,
+        outputs: Mapping[str, Array],
+        targets: Array,
+        origin: Array,
+        units: Array | None,
+        numbers: Numbers,
+    ) -> Array:
+        """Return what is kept of a batch.
+
+        Args:
+            outputs: Outputs of the model, [B, …], by name.
+            targets: Targets of the loss, [B, …].
+            origin: One target, the same for all batches.
+            units: See `unit_conversion`; None if no metric is in the units of the targets.
+            numbers: The numeric arguments of the metric.
+        """
+        values = outputs[self.output], targets, origin
+        if self.in_target_units:
+            assert units is not None
+            values = tuple(in_target_units(units, x) for x in values)  # type: ignore[assignment]
+        return self.metric.add(self._compared(*values), numbers)
+
+    def _compared(self, outputs: Array, targets: Array, origin: Array) -> Compared:
+        """Convert outputs and targets as `service.training.metrics.metric_inputs` does."""
+        counts = ~jnp.isnan(targets) if self.masks_targets else jnp.ones(targets.shape, bool)
+        if outputs.dtype == jnp.bfloat16:
+            outputs = outputs.astype(jnp.float32)
+        predictions = self.probabilities(outputs)
+        if self.task == "binary":
+            targets, counts = (x.reshape(-1) for x in (targets >= THRESHOLD, counts))
+            return Compared(predictions.reshape(-1), targets.astype(jnp.int32), counts, origin)
+        if self.task == "multilabel":
+            targets = (targets >= THRESHOLD).astype(jnp.int32)
+            return Compared(_positions(predictions), _positions(targets), _positions(counts), origin)
+        if self.task == "multiclass":
+            if jnp.issubdtype(targets.dtype, jnp.floating):  # soft labels
+                targets = jnp.argmax(targets, axis=1)
+            targets = targets.reshape(-1)
+            counts = targets != IGNORED if self.ignores else jnp.ones(targets.shape, bool)
+            return Compared(_positions(predictions), targets, counts, origin)
+        return Compared(predictions, targets, counts, origin)
 
 
-def _double(x: Array) -> Array:
-    return x.astype(jnp.float64)
-
-
-Measure = Callable[[Array, Array], Array]
-
-
-def _mean_of(measure: Measure, masks_targets: bool) -> SummedMetric:
-    """Return the metric that is the mean of an elementwise measure, without missing targets if masked."""
-
-    def add(outputs: Array, targets: Array, origin: Array) -> Sums:
-        measured = _double(measure(outputs, targets))
-        if masks_targets:
-            present = ~jnp.isnan(targets)
-            return jnp.stack([jnp.sum(jnp.where(present, measured, 0)), _double(jnp.sum(present))])  # [2]
-        return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])  # [2]
-
-    return SummedMetric(add, _ratio)
-
-
-def _ratio(sums: Sums) -> Array:
-    return sums[0] / sums[1]
-
-
-def _moments(outputs: Array, targets: Array, origin: Array) -> Sums:
-    """Return count, Σ target, Σ target² and Σ error² for each output, float64 [4, outputs].
-
-    The origin is subtracted from the targets first: otherwise Σ target² − (Σ target)² / count would lose
-    digits where the mean of the targets is large relative to their spread.
-    """
-    errors, targets = _double(targets) - _double(outputs), _double(targets) - _double(origin)
-    return jnp.stack([jnp.sum(x, axis=0) for x in (jnp.ones_like(targets), targets, targets**2, errors**2)])
-
-
-def _r2(sums: Sums) -> Array:
-    """Compute R² as `r2_metrics.R2Score` does: the mean over outputs, NaN for fewer than 2 rows."""
-    count, total, squares, unexplained = sums  # each [outputs]
-    spread = squares - total * total / count
-    explained = jnp.where(spread > 0, 1 - unexplained / spread, (unexplained == 0).astype(jnp.float64))
-    return jnp.mean(jnp.where(count < 2, jnp.nan, explained))
-
-
-def _right_classes(outputs: Array, targets: Array, origin: Array) -> Sums:
-    """Return the numbers of rows of the right class and of rows that are not `IGNORED`, float64 [2]."""
-    if jnp.issubdtype(targets.dtype, jnp.floating):  # soft labels
-        targets = jnp.argmax(targets, axis=1)
-    right = jnp.argmax(outputs, axis=1) == targets
-    return jnp.stack([jnp.sum(_double(each)) for each in (right, targets != IGNORED)])
-
-
-def _right_sign(probabilities: Callable[[Array], Array]) -> Measure:
-    def is_right(outputs: Array, targets: Array) -> Array:
-        return (probabilities(outputs) >= THRESHOLD) == (targets >= THRESHOLD)
-
-    return is_right
-
-
-def _absolute_error(outputs: Array, targets: Array) -> Array:
-    return jnp.abs(outputs - targets)
-
-
-def _squared_error(outputs: Array, targets: Array) -> Array:
-    return (outputs - targets) ** 2
+def _positions(values: Array) -> Array:
+    """Make each position a row: [B, k, d1, …] -> [B · d1 · …, k]."""
+    return jnp.moveaxis(values, 1, -1).reshape(-1, values.shape[1])
 
 
 _PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
     "BCELoss": lambda outputs: outputs,
     "BCEWithLogitsLoss": jax.nn.sigmoid,
+    "CrossEntropyLoss": partial(jax.nn.softmax, axis=1),
     "MultiLabelSoftMarginLoss": jax.nn.sigmoid,
+    "NLLLoss": jnp.exp,
 }
+"""Functions from outputs to probabilities, by the names of the losses that imply any."""
 
 
-def metric_in_target_units(
-    name: str, loss: ComponentSpec, masks_targets: bool = False
-) -> SummedMetric | None:
-    """Return a metric, or the loss, of values in the units of the targets; None if it is not compiled.
-
-    Args:
-        name: The metric's name, or `loss`.
-        loss: The loss, one of `ERROR_LOSSES`.
-        masks_targets: Whether targets that are NaN are missing.
-    """
-    if name == LOSS:
-        metric: SummedMetric | None = _mean_of(_loss_measure(loss), masks_targets)
-    else:
-        metric = summed_metric(name, "regression", loss.type, masks_targets)
-    return None if metric is None else replace(metric, in_target_units=True)
+def measured_metrics(components: Components) -> dict[str, MeasuredMetric]:
+    """Return the metrics of a training by their names in the history."""
+    return {name: _measured(name, components) for name in components.metrics}
 
 
-def _loss_measure(loss: ComponentSpec) -> Measure:
-    """Return a loss of the error, with the formula of PyTorch's documentation."""
-    arguments = LOSSES[loss.type].constructor.resolve(loss.arguments())
-
-    def huber(outputs: Array, targets: Array) -> Array:
-        error, delta = jnp.abs(outputs - targets), arguments["delta"]
-        return jnp.where(error < delta, 0.5 * error**2, delta * (error - 0.5 * delta))
-
-    def smooth_l1(outputs: Array, targets: Array) -> Array:
-        error, beta = jnp.abs(outputs - targets), arguments["beta"]
-        return jnp.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta) if beta else error
-
-    measures: Mapping[str, Measure] = {
-        "L1Loss": _absolute_error,
-        "MSELoss": _squared_error,
-        "HuberLoss": huber,
-        "SmoothL1Loss": smooth_l1,
-    }
-    return measures[loss.type]
+def _measured(name: str, components: Components) -> MeasuredMetric:
+    measured, loss = components.roles.measured(name), components.spec.loss
+    return MeasuredMetric(
+        metric=_metric(name, measured, components),
+        output=measured.output,
+        task=measured.task,
+        probabilities=_PROBABILITIES.get(loss.type, lambda outputs: outputs),
+        masks_targets=components.masks_targets,
+        ignores=components.loss.ignores,
+        in_target_units=name.endswith(IN_TARGET_UNITS),
+    )
 
 
-def summed_metric(name: str, task: Task, loss: str, masks_targets: bool = False) -> SummedMetric | None:
-    """Return the metric of a task as sums; None if it is not a sum, or is not compiled.
-
-    Args:
-        name: The metric's name.
-        task: The task that it measures.
-        loss: The name of the loss, which decides how outputs become probabilities.
-        masks_targets: Whether targets that are NaN are missing.
-    """
-    if name == "accuracy" and task == "multiclass":
-        return SummedMetric(_right_classes, _ratio)
-    if name == "accuracy" and task == "binary":
-        return _mean_of(_right_sign(_PROBABILITIES[loss]), masks_targets)
-    if name == "r2_score" and task == "regression" and not masks_targets:
-        return SummedMetric(_moments, _r2)
-    return _mean_of(_ERRORS[name], masks_targets) if task == "regression" and name in _ERRORS else None
+def _metric(name: str, measured: Measured, components: Components) -> ProgramMetric:
+    found = _type_and_arguments(name, components)
+    if found is None:
+        return loss_in_units(components.spec.loss)
+    metric_type, arguments = found
+    if metric_type == "auroc":
+        return auroc(measured.task, arguments.get("average"), measured.width)
+    if metric_type == "concordance_index":
+        return concordance_index()
+    if measured.task == "regression":
+        return regression_metric(metric_type, arguments, components.masks_targets)
+    return classification_metric(metric_type, measured.task, arguments.get("average"))
 
 
-_ERRORS: Mapping[str, Measure] = {
-    "mean_absolute_error": _absolute_error,
-    "mean_squared_error": _squared_error,
-}
+def _type_and_arguments(name: str, components: Components) -> tuple[str, dict[str, Any]] | None:
+    """Return type and all arguments of a metric by its name in the history; None of the loss in units."""
+    base = name.removesuffix(IN_TARGET_UNITS)
+    spec = next((each for each in components.spec.metrics if each.name == base), None)
+    if spec is None:
+        assert base == LOSS
+        return None
+    task = components.roles.measured(name).task
+    return spec.type, METRICS[spec.type].classes[task].resolve(spec.arguments())
+
+
+def metric_numbers(components: Components) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return the numeric arguments of each metric, float64 [], by the metric's name in the history."""
+    numbers = {}
+    for name, metric in components.metrics.items():
+        found = _type_and_arguments(name, components)
+        names = [] if found is None else metric_number_names(found[1])
+        built = metric.metric if isinstance(metric, InTargetUnits) else metric
+        # None instead of a number is an `ignore_index` that is no class: no target is equal to NaN.
+        numbers[name] = {each: np.array(getattr(built, each), np.float64) for each in names}
+    return numbers

@@ -24,18 +24,18 @@ from jax import Array
 from torch import Tensor
 
 from service.datasets.samples import Samples
-from service.history import IN_TARGET_UNITS, LOSS, history_columns
+from service.history import history_columns
 from service.training.batches import Batches
 from service.training.components import Components
 from service.training.engines.compiled.draws import Draw, EpochDraws, epoch_bytes
 from service.training.engines.compiled.losses import traceable_loss
-from service.training.engines.compiled.metrics import SummedMetric, metric_in_target_units, summed_metric
+from service.training.engines.compiled.metrics import MeasuredMetric, measured_metrics, metric_numbers
 from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.program import BatchPass, Drawn, MonitoredColumn, Plan, Tensors
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
+from service.training.engines.compiled.unit_conversion import unit_constants
 from service.training.optimizers import current_numbers, structure_of
-from service.training.output_roles import OutputRoles
 from service.training.schedulers import is_per_batch
 from service.training.weighted_loss import WeightedLoss
 
@@ -60,8 +60,7 @@ def make_plan(components: Components) -> Plan:
         *(() if each is None else each.draws for each in (gradients, short_gradients, evaluation))
     )
     monitor = components.monitor
-    found = {name: _summed(name, components) for name in components.metrics}
-    metrics = {name: metric for name, metric in found.items() if metric is not None}
+    metrics = measured_metrics(components)
     return Plan(
         gradient_pass=_batch_pass(components, gradients),
         short_gradient_pass=None if short_gradients is None else _batch_pass(components, short_gradients),
@@ -74,8 +73,7 @@ def make_plan(components: Components) -> Plan:
         numbers_per_step=is_per_batch(spec.scheduler),
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
-        measured={name: components.roles.measured(name).output for name in metrics},
-        sums=_sum_shapes(metrics, components.roles, gradients, components.train),
+        kept=_kept_shapes(metrics, components, gradients),
         monitored=None if monitor is None else MonitoredColumn(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
         ignores=components.loss.ignores and not isinstance(components.loss_fn, WeightedLoss),
@@ -90,16 +88,6 @@ def _capacity(batches: Batches, draws: EpochDraws[Draw]) -> int:
     by_orders = MAX_EPOCHS if batches.is_full_batch else MAX_ORDER_INDICES // batches.rows
     by_draws = MAX_DRAWN_BYTES // max(1, epoch_bytes(draws, batches.full_batches))
     return max(1, min(by_orders, by_draws, MAX_EPOCHS))
-
-
-def _summed(name: str, components: Components) -> SummedMetric | None:
-    """Return a metric as sums, by its name in the history."""
-    loss, masks_targets = components.spec.loss, components.masks_targets
-    types = {metric.name: metric.type for metric in components.spec.metrics}
-    base = name.removesuffix(IN_TARGET_UNITS)
-    if name != base:
-        return metric_in_target_units(types.get(base, LOSS), loss, masks_targets)
-    return summed_metric(types[name], components.roles.measured(name).task, loss.type, masks_targets)
 
 
 def _trace_gradients(components: Components, size: int) -> Trace:
@@ -125,14 +113,15 @@ def _trace_evaluation(components: Components, samples: Samples | None) -> Trace 
     return found
 
 
-def _sum_shapes(
-    metrics: Mapping[str, SummedMetric], roles: OutputRoles, gradients: Trace, samples: Samples
-) -> Any:
-    """Return shape and dtype of the sums of each metric, without computing any."""
+def _kept_shapes(metrics: Mapping[str, MeasuredMetric], components: Components, gradients: Trace) -> Any:
+    """Return shape and dtype of what each metric keeps of an epoch, without computing any."""
+    batches, targets = components.batches, components.train.targets[: components.batches.size]
+    units = components.units
+    constants = None if units is None or not units.computed else jnp.asarray(unit_constants(units))
 
-    def add(outputs: Mapping[str, Array], targets: Array) -> dict[str, Any]:
+    def add(outputs: Mapping[str, Array], targets: Array, numbers: Any) -> dict[str, Any]:
         return {
-            name: metric.add(outputs[roles.measured(name).output], targets, targets[0])
+            name: metric.add(outputs, targets, targets[0], constants, numbers[name])
             for name, metric in metrics.items()
         }
 
@@ -140,8 +129,14 @@ def _sum_shapes(
         return jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]
 
     outputs = {name: shape(output) for name, output in gradients.outputs.items()}
-    rows = len(gradients.outputs[roles.main.output])
-    return jax.eval_shape(add, outputs, shape(samples.targets[:rows]))
+    of_batch = jax.eval_shape(add, outputs, shape(targets), metric_numbers(components))
+    rows = batches.full_batches * batches.size + batches.remainder
+    return {
+        name: jax.ShapeDtypeStruct(
+            metric.metric.epoch_shape(of_batch[name].shape, len(targets), rows), of_batch[name].dtype
+        )  # type: ignore[no-untyped-call]
+        for name, metric in metrics.items()
+    }
 
 
 def _batch_pass(components: Components, found: Trace) -> BatchPass:

@@ -43,9 +43,8 @@ from service.datasets.prepare.encoding import IGNORED
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.draws import Draw, EpochDraws
-from service.training.engines.compiled.metrics import SummedMetric
+from service.training.engines.compiled.metrics import MeasuredMetric
 from service.training.engines.compiled.plateau import PlateauState, step_plateau
-from service.training.engines.compiled.unit_conversion import in_target_units
 from service.training.engines.compiled.update_rule import Shapes, Step, Structure, UpdateRule, unflatten
 
 Tensors = dict[str, Array]
@@ -99,7 +98,7 @@ class State(NamedTuple):
         best_gradients: float32 [K, P], of the last step before the best parameters.
         best_buffers: Those of the best epoch, as `buffers`.
         scalars: float64 [K, 8], see `Scalars`.
-        sums: float64 [K, …] by metric, its sums over the current epoch.
+        kept: [K, …] by metric, what it keeps of the current epoch: float64 sums, or float32 rows.
         plateau: float64 [K, 4], see `PlateauState`; None without such a schedule.
     """
 
@@ -111,7 +110,7 @@ class State(NamedTuple):
     best_gradients: Any
     best_buffers: dict[str, Any]
     scalars: Any
-    sums: dict[str, Any]
+    kept: dict[str, Any]
     plateau: Any = None
 
 
@@ -142,6 +141,8 @@ class Constants(NamedTuple):
             [K, …].
         train: Training samples.
         validation: Validation samples; None without them.
+        origin: [K, …], one target of the training samples; R² sums targets relative to it.
+        metrics: float64 [K] by metric and argument, the numeric arguments of the metrics.
         max_norm: float64 [K], the largest norm of all gradients together; infinite without a limit.
         patience: float64 [K], epochs without improvement that stop a job; infinite without early stopping.
         min_delta: float64 [K], the least improvement.
@@ -152,6 +153,8 @@ class Constants(NamedTuple):
     untrained: dict[str, Any]
     train: SampleArrays
     validation: SampleArrays | None
+    origin: Any
+    metrics: dict[str, dict[str, Any]]
     max_norm: Any
     patience: Any
     min_delta: Any
@@ -202,8 +205,7 @@ class Plan:
         numbers_per_step: Whether they change with each step rather than with each epoch.
         clips: Whether the norm of the gradients is limited.
         metrics: Metrics by name, in the order of the history columns.
-        measured: The output that each metric takes, by its name.
-        sums: Shape and dtype of the sums of each metric.
+        kept: Shape and dtype of what each metric keeps of an epoch.
         monitored: The column that decides on the best epoch; None without one.
         columns: Names of the history columns.
         ignores: Whether the loss, which is no `WeightedLoss`, leaves out targets that are `IGNORED`.
@@ -222,9 +224,8 @@ class Plan:
     numbers: tuple[str, ...]
     numbers_per_step: bool
     clips: bool
-    metrics: Mapping[str, SummedMetric]
-    measured: Mapping[str, str]
-    sums: Any
+    metrics: Mapping[str, MeasuredMetric]
+    kept: Any
     monitored: MonitoredColumn | None
     columns: tuple[str, ...]
     ignores: bool
@@ -279,7 +280,7 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
     def advance(state: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
         drawn = _drawn(inputs.draws.whole, index)
         gradients, state = _forward_backward(
-            plan, plan.gradient_pass, state, constants, constants.train, drawn
+            plan, plan.gradient_pass, state, constants, constants.train, jnp.asarray(0), drawn
         )
         state, row = _end_epoch(plan, state, constants, inputs, index)
         updated = _optimizer_step(plan, state, gradients, constants, inputs.numbers[index])
@@ -333,7 +334,9 @@ def _over_jobs(function: Callable[..., tuple[State, Any]], jobs: int, shared: in
     def masked(state: State, *more: Any) -> tuple[State, Any]:
         # `vmap` computes every job in every step: the mask keeps the state of those that have ended.
         changed, value = function(state, *more)
-        return _select(_status(state) == RUNNING, changed, state), value
+        masked = _select(_status(state) == RUNNING, changed, state)
+        # What metrics keep has no meaning after the end of a job, and may be as long as the samples.
+        return masked._replace(kept=changed.kept), value
 
     def vmapped(*arguments: Any) -> Any:
         axes = [0] * (len(arguments) - shared) + [None] * shared
@@ -369,7 +372,7 @@ def _batch_step(plan: Plan, is_short: bool) -> Callable[..., tuple[State, None]]
         batch = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), constants.train)  # [B, …]
         draws = inputs.draws
         drawn = _drawn(draws.short, index) if is_short else _drawn(draws.whole, index, batch_index)
-        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch, drawn)
+        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch, start, drawn)
         row = index * plan.batches.steps_per_epoch + batch_index if plan.numbers_per_step else index
         return _optimizer_step(plan, state, gradients, constants, inputs.numbers[row]), None
 
@@ -382,14 +385,28 @@ def _forward_backward(
     state: State,
     constants: Constants,
     batch: SampleArrays,
+    rows_before: Array,
     drawn: Drawn,
 ) -> tuple[Array, State]:
-    """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
+    """Return the gradients [P] of a batch, and the state with its loss and metrics added up.
+
+    Args:
+        plan: What the program computes.
+        gradient_pass: The pass that was traced for the size of the batch.
+        state: The state before the step.
+        constants: The job's constants.
+        batch: The batch.
+        rows_before: Number of rows of the epoch before the batch.
+        drawn: The random numbers of the batch.
+    """
     tensors = _tensors(plan, state, constants)
     loss, weight, outputs, written, *gradients = batch.run(gradient_pass, tensors, drawn)
-    # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
-    added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
-    sums = {name: state.sums[name] + added[name] for name in plan.metrics}
+    added = _added(plan, constants, outputs, batch.targets)
+    rows = len(batch.targets)
+    kept = {
+        name: each.metric.join(state.kept[name], added[name], rows_before, rows)
+        for name, each in plan.metrics.items()
+    }
     scalars, loss = Scalars(*state.scalars), loss.astype(jnp.float64)
     if plan.ignores:  # the loss of a batch in which no row counts is NaN
         weight = _counted(batch.targets)
@@ -400,7 +417,7 @@ def _forward_backward(
         loss_sum=scalars.loss_sum + added_loss, loss_weight=scalars.loss_weight + weight
     )
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
-    return flat, state._replace(scalars=jnp.stack(scalars), sums=sums, buffers=state.buffers | written)
+    return flat, state._replace(scalars=jnp.stack(scalars), kept=kept, buffers=state.buffers | written)
 
 
 def _drawn(draws: Drawn, index: Array, batch: Array | int = 0) -> Drawn:
@@ -418,18 +435,14 @@ def _counted(targets: Array) -> Array:
     return jnp.sum(targets != IGNORED, dtype=jnp.float64)
 
 
-def _metric_sums(
-    plan: Plan, constants: Constants, outputs: Mapping[str, Array], targets: Array, origin: Array
-) -> dict[str, Any]:
-    """Return the sums of each metric over outputs and targets, each [B, …]; the origin is one target."""
-
-    def add(name: str, metric: SummedMetric) -> Any:
-        values = outputs[plan.measured[name]], targets, origin
-        if metric.in_target_units:
-            return metric.add(*(in_target_units(constants.units, x) for x in values))
-        return metric.add(*values)
-
-    return {name: add(name, metric) for name, metric in plan.metrics.items()}
+def _added(
+    plan: Plan, constants: Constants, outputs: Mapping[str, Array], targets: Array
+) -> dict[str, Array]:
+    """Return what each metric keeps of outputs by name and targets, each [B, …]."""
+    return {
+        name: each.add(outputs, targets, constants.origin, constants.units, constants.metrics[name])
+        for name, each in plan.metrics.items()
+    }
 
 
 def _optimizer_step(
@@ -480,15 +493,18 @@ def _end_epoch(
     # Without any weight, the loss is that of the batches: 0 if weights are 0, NaN if all rows are ignored.
     nothing = jnp.nan if plan.ignores else 0.0
     train_loss = jnp.where(scalars.loss_weight > 0, scalars.loss_sum / scalars.loss_weight, nothing)
-    validation_loss, validation_sums, state = _validate(
+    validation_loss, validation_kept, state = _validate(
         plan, state, constants, _drawn(inputs.draws.evaluation, index)
     )
     # Without a plateau, the learning rate is known outside: `Member.record` fills its column.
     rate = jnp.nan if state.plateau is None else PlateauState(*state.plateau).learning_rate
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: rate}
     for name, metric in plan.metrics.items():
-        values[f"train_{name}"] = metric.value(state.sums[name])
-        values[f"validation_{name}"] = metric.value(validation_sums[name]) if validation_sums else jnp.nan
+        numbers = constants.metrics[name]
+        values[f"train_{name}"] = metric.metric.value(state.kept[name], numbers)
+        values[f"validation_{name}"] = (
+            metric.metric.value(validation_kept[name], numbers) if validation_kept else jnp.nan
+        )
     finite = jnp.isfinite(train_loss) & (jnp.isfinite(validation_loss) | (constants.validation is None))
     scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0, loss_weight=0.0)
     improves = jnp.asarray(False)
@@ -509,7 +525,7 @@ def _end_epoch(
     scalars = scalars._replace(status=jnp.where(finite, out_of_patience, DIVERGED))
     changed = state._replace(
         scalars=jnp.stack([jnp.asarray(scalar, jnp.float64) for scalar in scalars]),  # [8]
-        sums=jax.tree.map(jnp.zeros_like, state.sums),
+        kept=jax.tree.map(jnp.zeros_like, state.kept),
         best_parameters=jnp.where(improves, state.parameters, state.best_parameters),
         best_gradients=jnp.where(improves, state.gradients, state.best_gradients),
         best_buffers=_select(improves, state.buffers, state.best_buffers),
@@ -529,14 +545,16 @@ def _end_schedule(plan: Plan, state: State, constants: Constants, row: Array) ->
 def _validate(
     plan: Plan, state: State, constants: Constants, drawn: Drawn
 ) -> tuple[Any, dict[str, Any] | None, State]:
-    """Return loss and metric sums of the validation samples, NaN and None without them, and the new state."""
+    """Return the loss of the validation samples and what metrics keep of them, and the new state.
+
+    Without such samples, the loss is NaN and nothing is kept.
+    """
     if plan.evaluation_pass is None or constants.validation is None:
         return jnp.nan, None, state
     tensors = _tensors(plan, state, constants)
     loss, _, outputs, written = constants.validation.run(plan.evaluation_pass, tensors, drawn)
-    targets = constants.validation.targets
-    sums = _metric_sums(plan, constants, outputs, targets, targets[0])
-    return loss.astype(jnp.float64), sums, state._replace(buffers=state.buffers | written)
+    kept = _added(plan, constants, outputs, constants.validation.targets)
+    return loss.astype(jnp.float64), kept, state._replace(buffers=state.buffers | written)
 
 
 def _status(states: State) -> Any:
