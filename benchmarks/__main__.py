@@ -21,7 +21,16 @@ import torch
 
 from benchmarks import peers, picture, plain
 from benchmarks.comparison import HEADER, ROUNDS, Result, Row, measure, timed
-from benchmarks.jobs import digits_job, fit, store_digits, tanh_units, thermometer_job, timed_fit
+from benchmarks.jobs import (
+    digits_job,
+    fit,
+    regularized_job,
+    store_digits,
+    store_noisy,
+    tanh_units,
+    thermometer_job,
+    timed_fit,
+)
 from benchmarks.results import publish, table
 from benchmarks.wire import Wire, get, post
 from service.demo import LINEAR, SEQUENTIAL, running_service
@@ -117,6 +126,13 @@ def fits(client: httpx.Client, h2o_fits: H2OFits) -> Iterator[Row]:
             "JAX by hand": lambda: timed(lambda: peers.jax_digits(20)),
             **({"H2O-3": lambda: timed(lambda: h2o_fits["digits"](20))} if h2o_fits else {}),
         },
+    )
+    noisy_id = store_noisy(client)
+    yield Row(
+        "MLP with batch norm and dropout, 2000 rows, batches of 64, 40 epochs",
+        lambda: fit(client, regularized_job(noisy_id, 40)),
+        lambda: timed(lambda: plain.regularized(40)),
+        goal=1 / 5,
     )
     yield Row(
         "digits, 64-2048-2048-10, compute-bound, 2 epochs",

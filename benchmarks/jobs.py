@@ -1,4 +1,4 @@
-"""Requests of the benchmarks: fits of the thermometer and digits data."""
+"""Requests of the benchmarks: fits of the thermometer, digits and noisy data."""
 
 import itertools
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.plain import digits_data
+from benchmarks.plain import digits_data, noisy_data
 from service.demo import DATA
 
 
@@ -24,7 +24,15 @@ def tanh_units(*widths: int) -> dict[str, Any]:
 
 def store_digits(client: httpx.Client) -> str:
     """Upload the digits data, and return the id of the dataset."""
-    inputs, targets = digits_data()
+    return _store(client, *digits_data())
+
+
+def store_noisy(client: httpx.Client) -> str:
+    """Upload the noisy data, and return the id of the dataset."""
+    return _store(client, *noisy_data())
+
+
+def _store(client: httpx.Client, inputs: Sequence[Any], targets: Sequence[Any]) -> str:
     response = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).raise_for_status()
     dataset_id: str = response.json()["id"]
     return dataset_id
@@ -43,6 +51,23 @@ def digits_job(dataset_id: str, hidden: Sequence[int], epochs: int, batch_size: 
         "data": {"dataset_id": dataset_id, "split": {"validation": 0.2}},
         "architecture": _mlp([64, *hidden, 10], "ReLU"),
         "training": training,
+    }
+
+
+def regularized_job(dataset_id: str, epochs: int, hidden: int = 64, rate: float = 0.2) -> dict[str, Any]:
+    """Return the request of the fit of `plain.regularized`."""
+    layers: list[dict[str, Any]] = []
+    for width in (20, hidden):
+        layers += [
+            {"type": "Linear", "in_features": width, "out_features": hidden},
+            {"type": "BatchNorm1d", "num_features": hidden},
+            *({"type": "ReLU"}, {"type": "Dropout", "p": rate}),
+        ]
+    layers.append({"type": "Linear", "in_features": hidden, "out_features": 1})
+    return {
+        "data": {"dataset_id": dataset_id, "split": {"validation": 0.2}},
+        "architecture": {"type": "sequential", "layers": layers},
+        "training": {"loss": "MSELoss", "optimizer": "Adam", "epochs": epochs, "batch_size": 64, "seed": 0},
     }
 
 

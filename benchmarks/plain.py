@@ -40,6 +40,55 @@ def thermometer(epochs: int, hidden: int | None = 13, device: str = "cpu") -> fl
     return losses[-1][0]
 
 
+def noisy_data() -> tuple[list[list[float]], list[list[float]]]:
+    """Return the inputs [2000, 20] of made-up data, and the targets [2000, 1]."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 20, generator=generator)
+    y = x[:, 0] * x[:, 1] + x[:, 2] + 0.1 * torch.randn(2000, generator=generator)
+    return x.tolist(), y[:, None].tolist()
+
+
+def regularized(epochs: int, hidden: int = 64, batch_size: int = 64, rate: float = 0.2) -> float:
+    """Fit a network with batch norm and dropout by Adam; return the training loss of the last epoch.
+
+    Args:
+        epochs: Number of epochs.
+        hidden: Number of units of each of the two hidden layers.
+        batch_size: Number of samples of a step.
+        rate: Probability of dropout.
+    """
+    inputs, targets = noisy_data()
+    x, y = torch.tensor(inputs), torch.tensor(targets)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    train, validation = order[:-400], order[-400:]
+    x_train, y_train, x_validation, y_validation = x[train], y[train], x[validation], y[validation]
+    torch.manual_seed(0)
+    layers = [
+        layer
+        for width in (20, hidden)
+        for layer in (nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(rate))
+    ]
+    model = nn.Sequential(*layers, nn.Linear(hidden, 1))
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    loss_fn = nn.MSELoss()
+    total = 0.0
+    for _ in range(epochs):
+        model.train()
+        shuffled = torch.randperm(len(x_train))
+        total = 0.0
+        for start in range(0, len(x_train), batch_size):
+            batch = shuffled[start : start + batch_size]
+            loss = loss_fn(model(x_train[batch]), y_train[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch)
+        model.eval()
+        with torch.no_grad():
+            loss_fn(model(x_validation), y_validation).item()
+    return total / len(x_train)
+
+
 def digits_data() -> tuple[list[list[float]], list[int]]:
     """Return the inputs [1797, 64] of the digits data, scaled to [0, 1], and the targets [1797]."""
     digits = load_digits()
