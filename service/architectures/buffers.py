@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.text.errors import SourceLocation, forward_error
-from service.architectures.text.grammar import read_expression
-from service.architectures.text.graph import Graph
+from service.architectures.text.forward import read_formula
 from service.errors import FieldError
 from service.specs.architecture import Constant
 
@@ -23,11 +22,11 @@ def buffer_errors(text: str, constants: Mapping[str, Constant], pointer: str) ->
         constants: Constants that it may read.
         pointer: Its JSON pointer in the request.
     """
-    graph, errors = read_expression(text, constants)
-    if graph is None:
+    formula, errors = read_formula(text, constants)
+    if formula is None:
         return [FieldError(pointer, str(error)) for error in errors]
     try:
-        value = _compute(graph, torch.device("meta"), _SizeObserver())
+        value = formula.compute(constants, torch.device("meta"), _SizeObserver())
     except _Refused as error:
         return [FieldError(pointer, str(error))]
     if not isinstance(value, Tensor):
@@ -43,14 +42,10 @@ def make_buffer(text: str, constants: Mapping[str, Constant]) -> Tensor:
         text: An expression without `buffer_errors`.
         constants: Constants that it may read.
     """
-    graph, _ = read_expression(text, constants)
-    assert graph is not None
-    value: Tensor = _compute(graph, torch.empty(()).device)
+    formula, _ = read_formula(text, constants)
+    assert formula is not None
+    value: Tensor = formula.compute(constants, torch.empty(()).device)
     return value.detach()
-
-
-def _compute(graph: Graph, device: torch.device, observer: "_SizeObserver | None" = None) -> Any:
-    return graph.run(nn.Module(), {}, device, observer)
 
 
 class _Refused(Exception):
@@ -76,6 +71,10 @@ class _SizeObserver:
     def failed(self, location: SourceLocation, error: Exception, operands: Any) -> Exception:
         """Return the error of an operation with its location."""
         return _Refused(str(forward_error(location, error, operands)))
+
+    def refused(self, message: str) -> Exception:
+        """Return the error of something that an expression may not do."""
+        return _Refused(message)
 
     def layer(self, module: nn.Module) -> nn.Module:
         """Return a module as it is."""

@@ -17,9 +17,10 @@ from service.architectures.buffers import make_buffer
 from service.architectures.classes import class_inputs, construct
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import initialize_layer, make_parameter
-from service.architectures.text.grammar import DEFAULT_INPUT, read_forward, read_inputs
-from service.architectures.text.module import ForwardModule
-from service.architectures.text.nodes import Observer
+from service.architectures.text.evaluation import Observer
+from service.architectures.text.forward import read_forward, read_inputs
+from service.architectures.text.inputs import DEFAULT_INPUT
+from service.architectures.text.module import Pass, make_module
 from service.errors import pointer_to
 from service.specs.architecture import (
     ArchitectureSpec,
@@ -150,6 +151,7 @@ def assemble(
     location: NodeLocation = ROOT,
     make_observer: ObserverFactory = _no_observer,
     make_class: ClassFactory = lambda spec, _: construct(spec),
+    passes: list[Pass] | None = None,
 ) -> nn.Module:
     """Build the containers of a spec around layers from a factory.
 
@@ -159,6 +161,7 @@ def assemble(
         location: Location of the spec.
         make_observer: Returns the observer of a forward text.
         make_class: Returns the module for the text of a class.
+        passes: The forward passes that run now in the modules of the architecture; None for its root.
 
     Raises:
         ValueError: If a forward text has an error; `find_errors` reports it with its location.
@@ -166,12 +169,14 @@ def assemble(
     if isinstance(spec, LayerSpec):
         return make_layer(spec, location)
     inherited = {} if spec.trainable else {"trainable": False}
+    passes = [] if passes is None else passes
     if isinstance(spec, ClassSpec):
         module = make_class(spec, location)
         return module.requires_grad_(False) if inherited else module
 
     def assemble_child(node: Node, child: NodeLocation) -> nn.Module:
-        return assemble(node.model_copy(update=inherited), make_layer, child, make_observer, make_class)
+        copied = node.model_copy(update=inherited)
+        return assemble(copied, make_layer, child, make_observer, make_class, passes)
 
     if isinstance(spec, SequentialSpec):
         modules = OrderedDict(
@@ -185,11 +190,13 @@ def assemble(
     }
     buffers = {name: partial(make_buffer, text, spec.constants) for name, text in spec.buffers.items()}
     submodules = {name: assemble_child(node, child) for name, node, child in children(spec, location)}
-    graph, _ = read_forward(spec)
-    if graph is None:
+    text, _ = read_forward(spec)
+    if text is None:
         raise ValueError("The forward text has errors; check the spec before building it.")
-    return ForwardModule(
-        spec.class_name, spec.constants, parameters, buffers, submodules, graph, make_observer(location)
+    is_check = torch.get_default_device().type == "meta"
+    observer = make_observer(location)
+    return make_module(
+        spec.class_name, spec.constants, parameters, buffers, submodules, text, passes, is_check, observer
     )
 
 

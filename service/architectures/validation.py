@@ -14,10 +14,10 @@ from service.architectures.classes import class_errors
 from service.architectures.layers import LAYERS, LAYERS_OF_TRANSFORMER, NOT_OFFERED, layer_count
 from service.architectures.parameters import init_errors, layer_init_errors, parameter_errors
 from service.architectures.shapes import lacks_sizes
-from service.architectures.text.grammar import read_forward
+from service.architectures.text.forward import read_forward
+from service.architectures.text.inputs import is_valid_name
 from service.architectures.text.module import ForwardModule
 from service.architectures.text.operators import OutOfBounds, bounded
-from service.architectures.text.scope import is_valid_name
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import (
     CONTAINERS,
@@ -35,11 +35,7 @@ from service.specs.habits import name_advice
 MAX_ALL_BUFFERS = 1_000  # of an architecture: computing one takes about a millisecond
 # A child of this name would hide an attribute that PyTorch itself uses.
 _SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
-# The last ones are set by the constructor of `ForwardModule`.
-_MODULE_ATTRIBUTES = frozenset(
-    {*dir(nn.Module()), *dir(ForwardModule), "class_name", "constants", "graph"}
-    | {"_buffer_functions", "_observer"}
-)
+_MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), *dir(ForwardModule)})
 
 
 # A key of this name would hide an attribute of a dict of submodules or parameters.

@@ -16,7 +16,7 @@ from service.architectures.check.class_layers import (
     untrained_parameters,
 )
 from service.architectures.check.forward_observer import ForwardObserver
-from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
+from service.architectures.check.stand_ins import TraceAborted, stand_in_type
 from service.architectures.check.trace import LayerRow, Trace, shape_text
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
@@ -98,6 +98,7 @@ def check(
         eval_trace, _, in_evaluation = _run(spec, inputs, location, training=False)
         _raise_if_any(eval_trace.errors)
         _raise_if_any(_mode_errors(spec, outputs, in_evaluation, pointer))
+        trace.arguments = eval_trace.arguments | trace.arguments
     per_sample = _per_sample(spec, inputs, location, trace, outputs)
     _raise_if_any(_uncalled_layers(spec, trace, location))
     if has_class(spec):
@@ -107,7 +108,7 @@ def check(
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         module = build(read_architecture(complete))
     text_pointer = pointer_to(pointer, _TEXTS[type(spec)]) if type(spec) in _TEXTS else pointer
-    if has_class(spec):  # whose text may read `self.training` and the size of the batch
+    if _has_text(spec):  # which may read `self.training` and the size of the batch
         trace.warnings.extend(evaluation_findings(module, trace.inputs, text_pointer))
     if _has_text(spec) and (trace.batch_size or 0) > 1:
         reason = single_sample_error(module, trace.inputs, per_sample, declared_names(spec))
@@ -158,7 +159,7 @@ def _run(
         with torch.device("meta"):
             model = assemble(
                 spec,
-                lambda layer, at: LayerStandIn(layer, at, trace),
+                lambda layer, at: stand_in_type(layer.type)(layer, at, trace),
                 location,
                 lambda at: ForwardObserver(trace, at),
                 lambda each, at: construct_observed(each, at, trace),

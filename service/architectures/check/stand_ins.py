@@ -10,6 +10,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
@@ -279,6 +280,12 @@ class LayerStandIn(nn.Module):
     def _abort(self, detail: str, *argument: str) -> TraceAborted:
         self._trace.errors.append(FieldError(self._pointer_to(*argument), detail))
         return TraceAborted(detail)
+
+
+@cache
+def stand_in_type(name: str) -> type[LayerStandIn]:
+    """Return the type of the stand-ins for a class of layers, whose name errors of a text show."""
+    return type(name, (LayerStandIn,), {})
 
 
 def _has_path(arguments: Any, path: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from service.architectures.build import may_return_tuple
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
-from service.architectures.text.grammar import read_expression, read_forward
+from service.architectures.text.forward import read_formula, read_forward
 from service.architectures.text.program import top_level_names
 from service.specs.architecture import (
     ArchitectureSpec,
@@ -184,8 +184,8 @@ class _Writer:
         return _quoted(value) if isinstance(value, str) else repr(value)
 
     def _module_class(self, spec: ModuleSpec) -> str:
-        graph, errors = read_forward(spec)
-        if graph is None:
+        text, errors = read_forward(spec)
+        if text is None:
             raise ValueError(f"The forward text has errors; check the spec before exporting it: {errors}")
         members = [
             *(f"self.{name} = {_constant(value)}" for name, value in spec.constants.items()),
@@ -201,14 +201,14 @@ class _Writer:
                 for line in _member(name, self._node(node, 2), "Module", spec.submodules)
             ),
         ]
-        arguments = ", ".join(("self", *graph.inputs))
+        arguments = ", ".join(("self", *text.inputs))
         lines = [
             "nn.Module):",
             f"{INDENT}def __init__(self):",
             *_indented(["super().__init__()", *members], 2),
             "",
             f"{INDENT}def forward({arguments}):",
-            *_indented(str(graph).splitlines(), 2),
+            *_indented(str(text).splitlines(), 2),
         ]
         return self._add_class(spec.class_name, "\n".join(lines) + "\n")
 
@@ -262,10 +262,10 @@ def _indented(lines: list[str], level: int) -> Iterator[str]:
 
 
 def _buffer(name: str, text: str, constants: Mapping[str, Any]) -> str:
-    graph, errors = read_expression(text, constants)
-    if graph is None:
+    formula, errors = read_formula(text, constants)
+    if formula is None:
         raise ValueError(f"The buffer has errors; check the spec before exporting it: {errors}")
-    return f"self.register_buffer({_quoted(name)}, {graph.result})"
+    return f"self.register_buffer({_quoted(name)}, {formula})"
 
 
 def _member(name: str, value: str, kind: str, siblings: Iterable[str]) -> Iterator[str]:

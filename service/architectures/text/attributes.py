@@ -68,6 +68,7 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
             [each for each in vars(value) if not each.startswith("_")] if isinstance(value, Record) else []
         )
         if isinstance(value, nn.Module):
+            value = run.layer(value)
             check_initialized(run, at, value)
             known = [*value._parameters, *value._buffers, *value._modules, *_plain_names(value)]
             title = f"`{type(value).__name__}`"
@@ -107,7 +108,7 @@ def find_or_default(run: Run, at: ast.AST, value: Any, name: str, default: Any) 
 def find(run: Run, at: ast.AST, value: Any, name: str) -> Any:
     """Return an attribute of a value; `_ABSENT` if it has none that a text can read."""
     if isinstance(value, nn.Module):
-        found = _of_module(run, at, value, name)
+        found = _of_module(run, at, run.layer(value), name)
     elif isinstance(value, Tensor):
         found = _of_tensor(run, value, name)
     elif isinstance(value, Super):

@@ -292,7 +292,7 @@ def _isinstance(run: Run, at: ast.AST, positional: Arguments, named: Named) -> b
             run.fail(at, "`isinstance` takes a class or a tuple of classes.")
     if isinstance(value, Member) and value.is_mixed and isinstance(value.value, tuple(_flat_types(types))):
         return True
-    return isinstance(value, tuple(_flat_types(types)))
+    return isinstance(run.layer(value), tuple(_flat_types(types)))
 
 
 def _issubclass(run: Run, at: ast.AST, positional: Arguments, named: Named) -> bool:
@@ -309,7 +309,7 @@ def _flat_types(types: Any) -> list[Any]:
 def _type(run: Run, at: ast.AST, positional: Arguments, named: Named) -> type:
     if len(positional) != 1:
         run.fail(at, "`type` takes one value.")
-    return type(positional[0])
+    return type(run.layer(positional[0]))
 
 
 def _name(run: Run, at: ast.AST, name: Any) -> str:

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -205,11 +205,10 @@ def _call_table(
     named, generator = take_generator(run, at, function, named)
     if run.caching and function.name.rpartition(".")[2] in DRAWING:
         run.fail(at, "random values of a cached function would stay the same; remove the decorator.")
-    for name in named:
-        if name not in function.parameters:
-            signature = f"The signature is `{function.name}({function.signature})`."
-            hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
-            run.fail(at, f"`{name}`{hint}")
+    if named or len(positional) > function.positional:
+        if message := argument_error(function, len(positional), named):
+            run.fail(at, message)
+        named = {function.parameter(name) or name: value for name, value in named.items()}
     if any(isinstance(each, _CONTAINERS) for each in (*positional, *named.values())):
         run.guard(at, lambda: bounded([*positional, *named.values()]), ())
     if positional and (function.name.endswith("_") or named.get("inplace")):
@@ -233,6 +232,29 @@ def _call_table(
         return bounded(function.target(*arguments, **options))
 
     return run.compute(at, compute, (arguments, options))
+
+
+def argument_error(function: Function, count: int, named: Collection[str]) -> str | None:
+    """Return what is wrong with the arguments of a call of a function of the table; None if nothing is.
+
+    Args:
+        function: The function.
+        count: Number of arguments by position.
+        named: Names of those by name.
+    """
+    signature = f"The signature is `{function.name}({function.signature})`."
+    seen: set[str] = set()
+    for name in named:
+        parameter = function.parameter(name)
+        if parameter is None:
+            hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
+            return f"`{name}`{hint}"
+        if parameter in seen:  # `dim` and `axis`
+            return f"The argument `{parameter}` appears twice; give it once."
+        seen.add(parameter)
+    if not function.variadic and count > function.positional:
+        return f"The call has too many arguments. {signature}"
+    return None
 
 
 def sized(run: Run, target: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:

@@ -96,7 +96,7 @@ class ClassStatement(Statement):
         own.attributes.update(body.names)
         for name in sorted(PROTOCOLS & own.attributes.keys()):
             if isinstance(own.attributes[name], TextFunction):
-                setattr(type_, name, _method(run, own.attributes[name]))
+                setattr(type_, name, python_method(run, own.attributes[name]))
         if issubclass(type_, Member):
             set_members(run, self.at, type_, self._mixed(frame))
         if is_module:
@@ -105,7 +105,7 @@ class ClassStatement(Statement):
                 function = own.attributes[name]
                 if not isinstance(function, TextFunction):
                     run.fail(self.at, f"`{name}` must be a method without this decorator; remove it.")
-                make = _mode_method if name in MODES else _method
+                make = _mode_method if name in MODES else python_method
                 setattr(type_, name, make(run, function))
         if self.fields is not None:
             inherited = [text_class(base) for base in bases]
@@ -164,8 +164,8 @@ def _apply(self: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool =
     return self
 
 
-def _method(run: Run, function: TextFunction) -> Any:
-    """Return a Python method for PyTorch to call."""
+def python_method(run: Run, function: TextFunction) -> Any:
+    """Return a Python method that evaluates a function of the text, for PyTorch to call."""
     definition = function.definition
 
     def forward(self: nn.Module, *positional: Any, **named: Any) -> Any:

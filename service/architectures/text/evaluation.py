@@ -52,6 +52,9 @@ class Observer(Protocol):
     def refused(self, message: str) -> Exception:
         """Return the exception to raise for something that a text may not do."""
 
+    def layer(self, module: nn.Module) -> nn.Module:
+        """Return the module with the attributes of a layer, in place of which another is called."""
+
 
 @dataclass(slots=True)
 class Frame:
@@ -90,6 +93,7 @@ class Run:
         inputs: Names of the inputs of the model, in the order in which it is called; None for those of its
             `forward`.
         locations: Locations of syntax nodes by `id`, as far as they were needed.
+        outer: Evaluation of the text around a nested forward pass, whose steps the pass takes.
         persistent: Lists, dictionaries, sets, iterators and unsaved tensors of the model, by `id`; the
             references keep an `id` from being used again.
         unsaved_storages: Storages of the tensors among them.
@@ -117,6 +121,7 @@ class Run:
     globals: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[str] | None = None
     locations: dict[int, SourceLocation] = field(default_factory=dict)
+    outer: "Run | None" = None
     persistent: Mapping[int, Any] = field(default_factory=dict)
     unsaved_storages: frozenset[int] = frozenset()
     replays: Replays = field(default_factory=Replays)
@@ -155,6 +160,12 @@ class Run:
             raise Raised(raises, text)
         error = self.error(at, message)
         raise error if self.observer is None or self.constructing else self.observer.refused(str(error))
+
+    def layer(self, value: Any) -> Any:
+        """Return a value, of a layer the module with its attributes."""
+        if self.observer is None or not isinstance(value, nn.Module):
+            return value
+        return self.observer.layer(value)
 
     def check_writable(self, at: Any, tensor: Any) -> None:
         """Check that a tensor may be written into now.
@@ -216,24 +227,24 @@ class Run:
             raise  # has the location of an operation inside this one
         except (MemoryError, torch.OutOfMemoryError):
             raise  # not an error of the text: the caller names the memory limit
-        except NotImplementedError:
+        except NotImplementedError as error:
             if self.observer is None and not self.constructing:
                 raise  # a trace reports it: the operation needs values
-            self.fail(
-                at,
-                "this operation needs the values of tensors, which are not known here; choose values with "
-                "`torch.where(condition, a, b)`.",
-            )
+            raise self.failure(at, error, operands) from None
         except RecursionError:
             self.fail(at, "this is nested too deeply.")
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
-            location = self.location_of(at)
-            if self.observer is None or self.constructing:
-                raise forward_error(location, error, operands) from error
-            raise self.observer.failed(location, error, operands) from None
+            raise self.failure(at, error, operands) from error
         finally:
             if recorder is not None:
                 recorder.place = before
+
+    def failure(self, at: Any, error: Exception, operands: Any) -> Exception:
+        """Return the exception to raise for an error of an operation; arguments as those of `compute`."""
+        location = self.location_of(at)
+        if self.observer is None or self.constructing:
+            return forward_error(location, error, operands)
+        return self.observer.failed(location, error, operands)
 
     def keep(self, at: Any, value: Any) -> Any:
         """Check the size of a tensor that a construction has computed.
@@ -276,7 +287,7 @@ class Run:
         if self.depth:
             yield
             return
-        self.steps, self.device = MAX_STEPS, device
+        self.steps, self.device = MAX_STEPS if self.outer is None else self.outer.steps, device
         unsaved = self.unsaved_storages
         try:
             yield
@@ -284,6 +295,8 @@ class Run:
                 for buffer, value in self.new_buffers:
                     buffer.copy_(value)
         finally:
+            if self.outer is not None:
+                self.outer.steps = self.steps
             self.depth = 0
             for module, mode in reversed(self.modes):
                 module.training = mode

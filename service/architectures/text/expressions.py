@@ -135,7 +135,8 @@ class Display(Expression):
         values = evaluate_all(self.items, frame)
         if self.make is set:
             values = [hashable(frame.run, self.at, each) for each in values]
-        if len(values) > MAX_UNCHECKED:
+        # `n = (n, n)` doubles the number of elements, and so the time of all that visits them.
+        if len(values) > MAX_UNCHECKED or any(isinstance(each, tuple | list | dict) for each in values):
             frame.run.guard(self.at, lambda: bounded(values), ())
         return self.make(values)
 

@@ -1,104 +1,204 @@
-"""An `nn.Module` that computes a forward graph, and prints, saves and trains like the hand-written class."""
+"""An `nn.Module` that evaluates a forward text, and prints, saves and trains like the hand-written class."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from service.architectures.text.graph import Graph
-from service.architectures.text.nodes import Observer
+from service.architectures.text.classes import python_method
+from service.architectures.text.errors import tensors_in
+from service.architectures.text.evaluation import Observer, Run
+from service.architectures.text.forward import Forward
+from service.architectures.text.values import TextFunction
 from service.specs.architecture import Constant
 
 
-class ForwardModule(nn.Module):
-    """Computes a graph with its own parameters and submodules.
+class Pass(NamedTuple):
+    """A forward pass that runs now.
 
-    Args:
-        class_name: Class name to print.
-        constants: Its constants by name, which the graph contains.
-        parameters: Its own parameters by name, in order.
-        buffers: Functions that compute its own buffers on the default device, by name, in order.
-        submodules: Its submodules by name, in order.
-        graph: Graph of the forward text.
-        observer: Observes each run; the check on the meta device sets one.
+    Attributes:
+        run: Its evaluation.
+        inputs: Its inputs.
     """
 
-    def __init__(
-        self,
-        class_name: str,
-        constants: Mapping[str, Constant],
-        parameters: Mapping[str, nn.Parameter],
-        buffers: Mapping[str, Callable[[], Tensor]],
-        submodules: Mapping[str, nn.Module],
-        graph: Graph,
-        observer: Observer | None = None,
-    ) -> None:
-        super().__init__()
-        self.class_name = class_name
-        self.graph = graph
-        self.constants = constants
-        self._buffer_functions = buffers
-        self._observer = observer
-        for name, parameter in parameters.items():
-            if "." in name:
-                self._add_entry(name, parameter, nn.ParameterList, nn.ParameterDict)
-            else:
-                self.register_parameter(name, parameter)
-        for name, buffer in self.initial_buffers().items():
-            self.register_buffer(name, buffer)
-        for name, module in submodules.items():
-            if "." in name:
-                self._add_entry(name, module, nn.ModuleList, nn.ModuleDict)
-            else:
-                self.add_module(name, module)
+    run: Run
+    inputs: tuple[Any, ...]
 
-    def _add_entry(self, name: str, entry: Any, make_list: type[Any], make_dict: type[Any]) -> None:
-        """Add `blocks.0` to the list `blocks`, or `heads.price` to the dict `heads`."""
-        owner, _, key = name.partition(".")
-        if owner not in self._modules:
-            self.add_module(owner, (make_list if key.isdigit() else make_dict)())
-        container: Any = self._modules[owner]
-        if key.isdigit():
-            container.append(entry)
-        else:
-            container[key] = entry
+
+@dataclass(frozen=True, slots=True)
+class ForwardMethod:
+    """The method `forward` of a module.
+
+    Attributes:
+        text: The text.
+        constants: Constants of the module by name.
+        buffers: Functions that compute its own buffers on the default device, by name.
+        run: The evaluation.
+        evaluate: Evaluates the text, as a method.
+        passes: The forward passes that run now in the modules of the architecture, from outer to inner.
+        clones_inputs: Whether the text of a submodule updates its inputs, which may be those of the module.
+    """
+
+    text: Forward
+    constants: Mapping[str, Constant]
+    buffers: Mapping[str, Callable[[], Tensor]]
+    run: Run
+    evaluate: Callable[..., Any]
+    passes: list[Pass]
+    clones_inputs: bool
+
+    def call(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        """Evaluate the text for inputs in the order of the text."""
+        passes, run = self.passes, self.run
+        if passes:
+            run.outer = passes[-1].run
+        elif self.clones_inputs:  # so that the data stays as it is
+            inputs = tuple(each.clone() if isinstance(each, Tensor) else each for each in inputs)
+        passes.append(Pass(run, inputs))
+        try:
+            return self.evaluate(module, *inputs)
+        finally:
+            passes.pop()
+            run.outer = None
+
+    def ordered(self, title: str, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the inputs in the order of the text.
+
+        Raises:
+            TypeError: If they are not those of the text.
+        """
+        names, count = self.text.inputs, len(inputs) + len(named)
+        given = {**dict(zip(names, inputs, strict=False)), **named}
+        if count != len(names) or given.keys() != {*names}:
+            raise TypeError(f"{title} expects the inputs {', '.join(names)}; the call has {count}.")
+        return tuple(given[name] for name in names)
+
+    def shared_tensors(self, module: nn.Module, stored: bool) -> Iterator[Tensor]:
+        """Iterate over the tensors that others have: the inputs of a nested pass, which the outer text has.
+
+        Args:
+            module: The module.
+            stored: Whether to iterate over its parameters and buffers, too.
+        """
+        if stored:
+            yield from module.parameters()
+            yield from module.buffers()
+        if len(self.passes) > 1:
+            yield from tensors_in(self.passes[-1].inputs)
+
+
+class ForwardModule(nn.Module):
+    """Base class of the modules whose `forward` is a text; `make_module` makes a subclass for each.
+
+    Attributes:
+        __method__: The method. A member of a spec cannot have such a name.
+    """
+
+    __method__: ClassVar[ForwardMethod]
+    inplace = True  # a text may write into a tensor, as a layer with `inplace` does
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Compute the graph.
+        """Evaluate the text.
 
         Raises:
             ForwardError: If an operation fails, with its location and the shapes of its operands.
-            TypeError: If the arguments are not the inputs of the graph.
+            TypeError: If the arguments are not the inputs of the text.
         """
-        given = dict(zip(self.graph.inputs, inputs, strict=False))
-        if len(inputs) + len(named) != len(self.graph.inputs) or {*given, *named} != {*self.graph.inputs}:
-            expected = ", ".join(self.graph.inputs)
-            raise TypeError(
-                f"{self.class_name} expects the inputs {expected}; the call has {len(inputs) + len(named)}."
-            )
-        given |= named
-        device = next((x.device for x in given.values() if isinstance(x, Tensor)), torch.device("cpu"))
-        return self.graph.run(self, given, device, self._observer)
+        method = self.__method__
+        if named or len(inputs) != len(method.text.inputs):
+            inputs = method.ordered(self.class_name, inputs, named)
+        return method.call(self, inputs)
 
     def initial_buffers(self) -> dict[str, Tensor]:
         """Compute its own buffers by name, on the default device."""
-        return {name: compute() for name, compute in self._buffer_functions.items()}
+        return {name: compute() for name, compute in self.__method__.buffers.items()}
 
     @property
-    def inplace(self) -> bool:
-        """Whether `forward` writes into a tensor, as a layer with `inplace` does."""
-        return self.graph.inplace
+    def class_name(self) -> str:
+        """Name of the class."""
+        return type(self).__name__
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """Constants by name."""
+        return self.__method__.constants
 
     @property
     def forward_inputs(self) -> tuple[str, ...]:
         """Names of the inputs; `fitserve.describe` reads them instead of tracing `forward`."""
-        return self.graph.inputs
+        return self.__method__.text.inputs
 
     @property
     def forward_text(self) -> str:
         """Body of `forward`; `fitserve.describe` reads it instead of tracing `forward`."""
-        return str(self.graph)
+        return str(self.__method__.text)
 
-    def _get_name(self) -> str:
-        return self.class_name
+
+def make_module(
+    class_name: str,
+    constants: Mapping[str, Constant],
+    parameters: Mapping[str, nn.Parameter],
+    buffers: Mapping[str, Callable[[], Tensor]],
+    submodules: Mapping[str, nn.Module],
+    text: Forward,
+    passes: list[Pass],
+    is_check: bool,
+    observer: Observer | None = None,
+) -> ForwardModule:
+    """Make a module with a forward text.
+
+    Args:
+        class_name: Name of its class.
+        constants: Its constants by name.
+        parameters: Its own parameters by name, in order.
+        buffers: Functions that compute its own buffers on the default device, by name, in order.
+        submodules: Its submodules by name, in order.
+        text: The forward text.
+        passes: The forward passes that run now in the modules of the architecture.
+        is_check: Whether it is on the meta device.
+        observer: Observes each run; the check on the meta device sets one.
+    """
+    run = Run(text.text, is_check=is_check, observer=observer)
+    run.persistent = {id(each): each for each in _lists(constants.values())}
+    evaluate = python_method(run, TextFunction(text.definition, None, None, {}))
+    inner = [each for submodule in submodules.values() for each in submodule.modules()]
+    clones_inputs = any(
+        isinstance(each, ForwardModule) and each.__method__.text.updates_inputs for each in inner
+    )
+    method = ForwardMethod(text, constants, buffers, run, evaluate, passes, clones_inputs)
+    module: ForwardModule = type(class_name, (ForwardModule,), {"__method__": method})()
+    for name, value in constants.items():
+        setattr(module, name, value)
+    for name, parameter in parameters.items():
+        if "." in name:
+            _add_entry(module, name, parameter, nn.ParameterList, nn.ParameterDict)
+        else:
+            module.register_parameter(name, parameter)
+    for name, buffer in module.initial_buffers().items():
+        module.register_buffer(name, buffer)
+    for name, submodule in submodules.items():
+        if "." in name:
+            _add_entry(module, name, submodule, nn.ModuleList, nn.ModuleDict)
+        else:
+            module.add_module(name, submodule)
+    return module
+
+
+def _lists(values: Any) -> Iterator[list[Any]]:
+    for value in values:
+        if isinstance(value, list):
+            yield value
+            yield from _lists(value)
+
+
+def _add_entry(module: nn.Module, name: str, entry: Any, make_list: type[Any], make_dict: type[Any]) -> None:
+    """Add `blocks.0` to the list `blocks`, or `heads.price` to the dict `heads`."""
+    owner, _, key = name.partition(".")
+    if owner not in module._modules:
+        module.add_module(owner, (make_list if key.isdigit() else make_dict)())
+    container: Any = module._modules[owner]
+    if key.isdigit():
+        container.append(entry)
+    else:
+        container[key] = entry

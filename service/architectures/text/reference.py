@@ -1,4 +1,4 @@
-"""The page docs/forward.md: the grammar of forward texts, generated from its tables.
+"""The page docs/forward.md: what a forward text may contain, generated from the tables.
 
 python -m service.architectures.text.reference > docs/forward.md
 """
@@ -13,11 +13,13 @@ from fitserve.describe.functions import (
     PAIR_ATTRIBUTES,
     TENSOR_ATTRIBUTES,
 )
+from service.architectures.text.evaluation import MAX_STEPS
+from service.architectures.text.forward import REMEDIES
 from service.architectures.text.functions import FUNCTIONS, REFUSED
-from service.architectures.text.grammar import MAX_STRING_LENGTH, REMEDIES
 from service.architectures.text.guards import MAX_PIECES
 from service.architectures.text.operators import BINARY, MAX_EXPONENT, MAX_SEQUENCE_LENGTH, UNARY
 from service.architectures.text.syntax import MAX_BRACKETS, MAX_LEVELS, MAX_NODES
+from service.architectures.text.translation import MAX_STRING_LENGTH
 from service.specs.architecture import MAX_FORWARD_CHARACTERS
 
 HEAD = """# Forward texts
@@ -38,16 +40,19 @@ A `module` architecture has a field `forward` with the text of its method `forwa
 ```
 
 The text is the body of the method, or the whole method with its `def` line, copied from a script with any
-indentation, comments and docstrings. The service parses it with Python's parser, checks it against the
-grammar on this page and translates it into a graph of operations. **It is never executed as Python.** Syntax
-that is not on this page is refused, with the line, the column and what to write instead.
+indentation, comments and docstrings. The service parses it with Python's parser and evaluates it with its
+own interpreter, like [the text of a class](reference/classes.md). **Nothing of it is executed as Python.**
+It may have the statements, expressions and functions of a method of a class, on the members that the spec
+declares: loops, conditions on sizes and on `self.training`, comprehensions, nested functions. What is
+refused has the line, the column and what to write instead.
 
 The inputs are the arguments of the `def` line, or else the names in `"inputs"`, or else the only name
-that is read before it is assigned. `x += y` means `x = x + y`, and is refused where it would change
-another value in PyTorch. A function with `inplace=True` writes into its tensor as in PyTorch, but not
-into the input data; nothing else changes a value in place. Shapes are checked on PyTorch's meta device
-before a job is created, with the shapes of one batch of the data; sizes such as `in_features` may be
-omitted.
+that is read before it is assigned. Shapes are checked on PyTorch's meta device before a job is created, with
+the shapes of one batch of the data; sizes such as `in_features` may be omitted.
+
+Functions with `inplace=True`, methods such as `x.add_(1)` and `x += y` write into their tensor as in PyTorch,
+with all that shares its memory, but not into the input data. If nothing else has the tensor, `x += y` makes a
+new one with the same values, so that the backward pass and the data keep what they need.
 
 This page is generated from the tables in `service/architectures/text/` by `make docs`.
 """
@@ -57,7 +62,7 @@ def reference() -> str:
     """Return the page as Markdown."""
     return (
         "\n".join(
-            [HEAD, *_grammar(), "", *_functions(), "", *_refused_functions(), "", *_refused(), "", *_bounds()]
+            [HEAD, *_members(), "", *_functions(), "", *_refused_functions(), "", *_refused(), "", *_bounds()]
         )
         + "\n"
     )
@@ -75,24 +80,18 @@ def _code(names: Iterable[str]) -> str:
     return _escape(", ".join(f"`{name}`" for name in names))
 
 
-def _grammar() -> Iterator[str]:
-    yield from ["## Grammar", "", *_table_head("syntax", "examples")]
-    yield "| assignment | `h = …`, `a, (b, c) = …`, `h += …`, `h: Tensor = …` |"
-    yield "| result | one `return …`, the last line |"
+def _members() -> Iterator[str]:
+    yield from ["## Members and values", "", *_table_head("form", "examples")]
     yield "| call of a submodule | `self.hidden(x)`, `self.block.out(x)`, `self.body[-1](x)` |"
+    yield "| loop over submodules | `for block in self.blocks:` of `blocks.0`, `blocks.1`, … |"
     yield "| parameter, buffer | `self.scale` of `parameters`, `self.mask` of `buffers`, `self.emb.weight` |"
     yield "| constant | `self.n_head`, `self.sizes[0]` of `constants` |"
-    yield "| training mode | `self.training`, as an argument |"
-    yield "| function | `torch.tanh(x)`, `F.relu(x)`, `torch.nn.functional.relu(x)`, from the table below |"
-    yield "| method | `x.view(*x.shape[:2], -1)`, from the table below |"
+    yield "| training mode | `self.training` |"
     yield f"| attribute of a tensor | {_code(sorted(TENSOR_ATTRIBUTES))} |"
     yield f"| attribute of a pair, which `x.max(dim=1)` returns | {_code(sorted(PAIR_ATTRIBUTES))} |"
     yield f"| attribute of the limits `torch.finfo(x.dtype)` | {_code(sorted(LIMIT_ATTRIBUTES))} |"
     symbols = [operator.symbol for operator in (*BINARY.values(), *UNARY.values())]
-    yield f"| operator | {_code(dict.fromkeys(symbols))} |"
-    yield "| subscript | `x[:, 0]`, `x[..., ::2]`, `x[:, None]`, `x.shape[0]`, `pair[1]` |"
-    yield "| tuple or list | `(a, b)`, `[a, b]`, `(*sizes, 1)` |"
-    yield '| literal | numbers, `True`, `False`, `None`, `"bilinear"`, `float("-inf")` |'
+    yield f"| operator on tensors and numbers | {_code(dict.fromkeys(symbols))} |"
     yield f"| constant of a module | {_code(CONSTANTS)} |"
 
 
@@ -118,17 +117,20 @@ def _refused_functions() -> Iterator[str]:
 
 
 def _refused() -> Iterator[str]:
-    yield from ["## Refused syntax", "", *_table_head("class in Python's `ast`", "message")]
+    yield from ["## Refused statements", ""]
+    yield "Beside those that [a class](reference/classes.md) may not have:"
+    yield from ["", *_table_head("class in Python's `ast`", "message")]
     for node, remedy in REMEDIES.items():
-        yield f"| `{node}` | {_escape(remedy)} |"
+        yield f"| `{node.__name__}` | {_escape(remedy)} |"
 
 
 def _bounds() -> Iterator[str]:
     yield from ["## Limits", "", *_table_head("limit", "maximum")]
     yield f"| characters of a text | {MAX_FORWARD_CHARACTERS:,} |"
     yield f"| syntax nodes; nested levels; open brackets | {MAX_NODES:,}; {MAX_LEVELS}; {MAX_BRACKETS} |"
+    yield f"| steps of a forward pass | {MAX_STEPS:,} |"
     yield f"| absolute value of an integer; exponent of a number | 2**53; {MAX_EXPONENT} |"
-    yield f"| characters of a string | {MAX_STRING_LENGTH} |"
+    yield f"| characters of a string | {MAX_STRING_LENGTH:,} |"
     yield f"| elements of a tuple or list, with those of its elements | {MAX_SEQUENCE_LENGTH:,} |"
     yield f"| pieces of a tensor | {MAX_PIECES:,} |"
     yield "| elements of a tensor | 2**31 |"

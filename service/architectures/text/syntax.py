@@ -113,14 +113,15 @@ def parse(source: str) -> Method:
     statements = tree.body
     if not statements:
         raise GrammarError(text.location_at(1, 1), f"The text has no statement. {_EXPECTED}")
-    if isinstance(statements[0], ast.FunctionDef) and len(statements) == 1:
+    if len(statements) == 1 and isinstance(statements[0], ast.FunctionDef):
         function = statements[0]
         optional = tuple(_optional(function.args))
         errors = tuple(_argument_errors(function.args, optional, text))
         names = tuple(argument.arg for argument in optional)
         return Method(text, function.body, _arguments(function, text), names, errors)
     for statement in statements:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        is_method = isinstance(statement, ast.FunctionDef) and statement.name == "forward"
+        if is_method or isinstance(statement, ast.AsyncFunctionDef | ast.ClassDef):
             raise GrammarError(text.location_of(statement), _EXPECTED)
     return Method(text, statements, None)
 

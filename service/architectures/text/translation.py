@@ -42,6 +42,7 @@ from service.architectures.text.expressions import (
     Variable,
     Walrus,
 )
+from service.architectures.text.functions import REFUSED
 from service.architectures.text.names import (
     ANNOTATIONS,
     DEFAULT_IMPORTS,
@@ -126,6 +127,7 @@ REMEDIES: Mapping[str, str] = {
 }
 NOT_SUPPORTED = "this syntax is not supported; docs/reference/classes.md lists the supported syntax."
 NOT_LISTED = "not supported; docs/reference/classes.md lists the supported names."
+UNDEFINED = "this name is not defined in the text."
 # Names in the body of a class that only tools read.
 IGNORED_MEMBERS = frozenset({"__constants__", "__slots__", "__jit_unused_properties__", "__annotations__"})
 DECORATORS: Mapping[str, str] = {
@@ -547,7 +549,13 @@ class Translator:
             f"{MAX_STRING_LENGTH:,} characters, True, False or None.",
         )
 
-    def _is_local(self, name: str) -> bool:
+    @property
+    def is_outermost(self) -> bool:
+        """Whether the current statement stands in no nested function."""
+        return len(self._scopes) == 1
+
+    def is_local(self, name: str) -> bool:
+        """Return whether a name is one that a function around the current statement assigns."""
         innermost = len(self._scopes) - 1
         return any(
             name in scope.names
@@ -558,7 +566,7 @@ class Translator:
 
     def _name(self, node: ast.Name) -> Expression:
         name = node.id
-        if self._is_local(name):
+        if self.is_local(name):
             self.read.add(name)
             return Variable(node, name)
         if name in self.defined:
@@ -572,8 +580,17 @@ class Translator:
             )
         if value is not None:
             return Constant(node, value)
-        known = {*self.defined, *self.imports, *(each for scope in self._scopes for each in scope.names)}
-        raise self.error(node, partial(_unknown_name, name, known))
+        local = frozenset(each for scope in self._scopes for each in scope.names)
+        raise self.error(node, partial(self.unknown_name, name, local))
+
+    def unknown_name(self, name: str, local: frozenset[str]) -> str:
+        """Return the message for a name without a value.
+
+        Args:
+            name: The name.
+            local: Names that the functions around it assign.
+        """
+        return _unknown_name(name, {*self.defined, *self.imports, *local})
 
     def _known(self, name: str) -> Any:
         """Return the value of an imported name or a name of Python; None if there is none."""
@@ -600,7 +617,7 @@ class Translator:
     def full_name(self, node: ast.expr) -> str | None:
         """Return the full name of an imported name or one of its attributes; None for other expressions."""
         if isinstance(node, ast.Name):
-            if self._is_local(node.id) or node.id in self.defined:
+            if self.is_local(node.id) or node.id in self.defined:
                 return None
             imported = self.imports.get(node.id) or DEFAULT_IMPORTS.get(node.id) or node.id
             return imported.name if isinstance(imported, Unavailable) else imported
@@ -620,7 +637,7 @@ class Translator:
             if value is None and (remedy := _library_remedy(name)):
                 return self._unsupported(node, remedy)
             if value is None and exists(name):
-                return self._unsupported(node, f"this name is {NOT_LISTED}")
+                return self._unsupported(node, _not_listed(name))
             if value is None:
                 raise self.error(node, lambda: _unknown_in_module(name))
             return Constant(node, value)
@@ -638,7 +655,7 @@ class Translator:
 
     def _call(self, node: ast.Call) -> Expression:
         called = node.func
-        if isinstance(called, ast.Name) and called.id == "super" and not self._is_local("super"):
+        if isinstance(called, ast.Name) and called.id == "super" and not self.is_local("super"):
             return self._super(node)
         positional = tuple(map(self._item, node.args))
         named = tuple((keyword.arg, self.expression(keyword.value)) for keyword in node.keywords)
@@ -874,7 +891,15 @@ def _unknown_name(name: str, known: Collection[str]) -> str:
         return f"not supported; {REFUSED_NAMES[name]}"
     if f"torch.nn.{name}" in NAMES:
         return f"write `nn.{name}`."
-    return did_you_mean(name, known).removeprefix(": ") or "this name is not defined in the text."
+    for module in ("torch", "F"):
+        if f"{module}.{name}" in NAMES:
+            return f"write `{module}.{name}`."
+    return did_you_mean(name, known).removeprefix(": ") or UNDEFINED
+
+
+def _not_listed(name: str) -> str:
+    reason = REFUSED.get(name.rpartition(".")[2])
+    return f"this name is {NOT_LISTED}" if reason is None else f"not supported: {reason}."
 
 
 def _library_remedy(name: str) -> str | None:
