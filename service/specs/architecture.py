@@ -187,8 +187,8 @@ class ModuleSpec(ForwardSpec):
     """Names of the arguments of `forward`, without `self`. Default: those of its `def` line, otherwise the
     single name that the body reads without assigning it."""
     forward: Annotated[str, Field(min_length=1, max_length=MAX_FORWARD_CHARACTERS)]
-    """The `forward` method, or only its body, in Python syntax. It is parsed by a closed grammar and never
-    executed as Python."""
+    """The `forward` method, or only its body, in Python syntax. The service evaluates it itself, and never
+    executes it as Python; `docs/forward.md` lists what it may contain."""
 
 
 class ClassSpec(ForwardSpec):

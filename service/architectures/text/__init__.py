@@ -1,1 +1,1 @@
-"""The grammar of forward texts: parsed with `ast`, translated into a graph, and computed by its nodes."""
+"""Texts of classes, forwards and losses: parsed with `ast`, translated into nodes, and evaluated."""

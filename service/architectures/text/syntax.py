@@ -16,7 +16,7 @@ MAX_BRACKETS = 20
 MAX_NODES = 5_000
 BYTE_ORDER_MARK = "\ufeff"  # that some editors write at the beginning of a file
 MAX_CLASS_NODES = 50_000  # of the text of classes
-# The grammar, the graph and its printing recurse by level; Python's default stack allows about 1,000 frames.
+# Translation, evaluation and printing recurse by level; Python's default stack allows about 1,000 frames.
 MAX_LEVELS = 60
 _EXPECTED = "Send the body of `forward`, or the whole method starting with `def forward(self, …):`."
 
