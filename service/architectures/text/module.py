@@ -1,5 +1,6 @@
 """An `nn.Module` that evaluates a forward text, and prints, saves and trains like the hand-written class."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -12,6 +13,8 @@ from service.architectures.text.evaluation import Observer, Run
 from service.architectures.text.forward import Forward
 from service.architectures.text.values import TextFunction
 from service.specs.architecture import Constant
+
+MAX_FRAMES = 4_000  # of Python's stack in a forward pass
 
 
 class Pass(NamedTuple):
@@ -50,17 +53,28 @@ class ForwardMethod:
 
     def call(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
         """Evaluate the text for inputs in the order of the text."""
-        passes, run = self.passes, self.run
-        if passes:
-            run.outer = passes[-1].run
-        elif self.clones_inputs:  # so that the data stays as it is
-            inputs = tuple(each.clone() if isinstance(each, Tensor) else each for each in inputs)
-        passes.append(Pass(run, inputs))
+        if not self.passes:
+            return self._call_outermost(module, inputs)
+        self.run.outer = self.passes[-1].run
+        self.passes.append(Pass(self.run, inputs))
         try:
             return self.evaluate(module, *inputs)
         finally:
-            passes.pop()
-            run.outer = None
+            self.passes.pop()
+            self.run.outer = None
+
+    def _call_outermost(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        if self.clones_inputs:  # so that the data stays as it is
+            inputs = tuple(each.clone() if isinstance(each, Tensor) else each for each in inputs)
+        # A module in another one takes about 25 frames, and as many as a spec has levels are nested.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, MAX_FRAMES))
+        self.passes.append(Pass(self.run, inputs))
+        try:
+            return self.evaluate(module, *inputs)
+        finally:
+            self.passes.pop()
+            sys.setrecursionlimit(limit)
 
     def ordered(self, title: str, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the inputs in the order of the text.

@@ -479,7 +479,7 @@ def test_modules_can_be_nested_as_deep_as_allowed() -> None:
     """The deepest allowed architecture is checked, built and run; one more level is refused."""
     spec = linear(1)
     for level in range(MAX_DEPTH - 1):
-        spec = module("Net", "return self.a(x)", {"a": spec}) if level % 2 else sequential(spec)
+        spec = module("Net", "return self.a(x)", {"a": spec}) if level % 4 else sequential(spec)
     result = check(read_architecture(spec), [torch.empty(2, 3)], 10**6)
     assert build(read_architecture(result.spec))(torch.zeros(2, 3)).shape == (2, 1)
     too_deep = module("Net", "return self.a(x)", {"a": sequential(spec)})
