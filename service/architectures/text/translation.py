@@ -346,7 +346,7 @@ class Translator:
         for local, name in imported_names(node):
             if self._tries and import_fails(name):
                 return Raise(node, "ImportError", ())
-            if self._is_local(local) or local in self.defined:
+            if self.is_local(local) or local in self.defined:
                 value = resolve(name)
                 read = (
                     Unsupported(node, f"`{name}` is {NOT_LISTED}") if value is None else Constant(node, value)
@@ -387,7 +387,7 @@ class Translator:
         root = called
         while isinstance(root, ast.Attribute):
             root = root.value
-        if isinstance(root, ast.Name) and (self._is_local(root.id) or root.id in self.defined):
+        if isinstance(root, ast.Name) and (self.is_local(root.id) or root.id in self.defined):
             return Decorator(node, "call", self.expression(node))
         raise self.error(node, "this decorator is not supported; remove it.")
 

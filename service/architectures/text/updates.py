@@ -55,11 +55,12 @@ def _check_kept(old: Tensor, new: Tensor) -> None:
 
 def _is_shared(tensor: Tensor, frame: Frame, name: str) -> bool:
     """Return whether a name, the module or a caller may have the memory of a tensor, too."""
-    memory = _memory(tensor)
-    others = _others(frame, name, may_be_stored=tensor.grad_fn is None or tensor._is_view())
-    for compared, other in enumerate(others, 1):
-        if other is None or compared > MAX_COMPARED or _memory(other) == memory:
-            return True
+    with torch._C.DisableTorchFunction():  # a recorder sees no operation
+        memory = _memory(tensor)
+        others = _others(frame, name, may_be_stored=tensor.grad_fn is None or tensor._is_view())
+        for compared, other in enumerate(others, 1):
+            if other is None or compared > MAX_COMPARED or _memory(other) == memory:
+                return True
     return False
 
 
