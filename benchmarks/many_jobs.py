@@ -55,19 +55,22 @@ class FilledService:
         port: Port of the service.
         database: Database of the service.
         job_id: Id of a job that has ended.
+        queued_id: Id of the last job of the queue.
 
     Attributes:
         calls: Measured calls by name; each returns its median duration in seconds.
     """
 
-    def __init__(self, port: int, database: Database, job_id: str) -> None:
+    def __init__(self, port: int, database: Database, job_id: str, queued_id: str) -> None:
         self._wire = Wire(port)
         self._claims = ClaimStore(database)
         paths = {
             "GET /v1/jobs": "/v1/jobs?page_size=50",
             "GET /v1/jobs?status=queued": "/v1/jobs?status=queued&page_size=1",
+            "GET /v1/jobs?status=queued, 50 jobs": "/v1/jobs?status=queued&page_size=50",
             "GET /v1/jobs?status=running": "/v1/jobs?status=running&page_size=1",
             "GET /v1/jobs/{id}": f"/v1/jobs/{job_id}",
+            "GET /v1/jobs/{id}, the last of the queue": f"/v1/jobs/{queued_id}",
         }
         self.calls: Mapping[str, Callable[[], float]] = {
             **{name: partial(self._request, path) for name, path in paths.items()},
@@ -104,7 +107,8 @@ def fill_service(client: httpx.Client, folder: Path, count: int) -> FilledServic
     _, job = timed_fit(client, thermometer_job(LINEAR, 1))
     database = Database(Settings(data_dir=folder).database())
     fill(database, count)
-    return FilledService(client.base_url.port or 0, database, job["id"])
+    (queued,) = client.get("/v1/jobs", params={"status": "queued", "page_size": 1}).json()["items"]
+    return FilledService(client.base_url.port or 0, database, job["id"], queued["id"])
 
 
 def main() -> None:

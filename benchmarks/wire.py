@@ -1,8 +1,11 @@
 """A minimal HTTP client, whose own cost does not affect measurements."""
 
+import selectors
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import cast
 
 TIMEOUT_SECONDS = 60.0
 
@@ -27,6 +30,32 @@ class Wire:
                 _receive(connection)
                 seconds.append(time.perf_counter() - started)
         return seconds
+
+    def seconds_together(self, requests: Iterable[bytes], clients: int) -> float:
+        """Send requests over several connections at once; return the seconds until the last answer.
+
+        Each connection sends the next request as soon as it has an answer.
+        """
+        waiting = iter(requests)
+        with ExitStack() as stack, selectors.DefaultSelector() as selector:
+            connections = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS))
+                for _ in range(clients)
+            ]
+            started = time.perf_counter()
+            for connection, request in zip(connections, waiting, strict=False):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.sendall(request)
+                selector.register(connection, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select(TIMEOUT_SECONDS):
+                    connection = cast(socket.socket, key.fileobj)
+                    _receive(connection)
+                    if (following := next(waiting, None)) is None:
+                        selector.unregister(connection)
+                    else:
+                        connection.sendall(following)
+            return time.perf_counter() - started
 
 
 def _receive(connection: socket.socket) -> None:

@@ -18,7 +18,7 @@ from service.api.http.negotiation import CSV, AcceptedMediaType
 from service.api.http.responses import TEXT, json_body, json_response, problems
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import jobs as schemas
-from service.api.schemas.job_document import job_document
+from service.api.schemas.job_document import job_document, job_documents
 from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
@@ -218,7 +218,7 @@ def list_jobs(
         owner, query.status, query.name, query.page_size + 1, query.cursor(_LIST), query.created
     )
     page = lists.Page(jobs, _LIST, query, request)
-    documents = [job_document(services, job, root_path) for job in page.items]
+    documents = job_documents(services, page.items, root_path)
     if media_type == CSV:
         return page.csv_response([orjson.loads(document) for document in documents], _NOT_IN_CSV)
     return page.json_response([orjson.Fragment(document) for document in documents])

@@ -1,5 +1,6 @@
 """Job records as JSON."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +11,12 @@ from service.specs.job import JobStatus
 from service.storage.job_record import Job
 
 
+def job_documents(services: Services, page: Sequence[Job], root_path: str) -> list[bytes]:
+    """Return jobs as JSON; see `job_document`."""
+    positions = services.storage.queue.positions(page)
+    return [_document(job, positions.get(job.id), root_path) for job in page]
+
+
 def job_document(services: Services, job: Job, root_path: str) -> bytes:
     """Return a job as JSON; JSON columns of results are copied without parsing.
 
@@ -18,6 +25,10 @@ def job_document(services: Services, job: Job, root_path: str) -> bytes:
         job: The job.
         root_path: Prefix of the links.
     """
+    return _document(job, services.storage.queue.position(job), root_path)
+
+
+def _document(job: Job, queue_position: int | None, root_path: str) -> bytes:
     head = {
         "id": job.id,
         "name": job.name,
@@ -27,7 +38,7 @@ def job_document(services: Services, job: Job, root_path: str) -> bytes:
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
-        "queue_position": services.storage.queue.position(job),
+        "queue_position": queue_position,
         "progress": progress_document(job),
         "latest": embedded(job.latest),
         "best": embedded(job.best),
