@@ -208,4 +208,9 @@ CASES: Sequence[Case] = (
     case("mixture_density", numbers(1)),
     case("gaussian_mlp", numbers(1)),
     case("cox_mlp", numbers(4), inputs=4, nodes=[6, 5], dropout=0.2),
+    # What layers keep, freeze and share
+    case("lora", numbers(5, 4)),
+    case("frozen_backbone", numbers(3, 6, 6)),
+    case("selective_scan", numbers(5, 4)),
+    case("shifted_windows", IMAGE),
 )

@@ -202,6 +202,8 @@ class LayerStandIn(nn.Module):
             required = required_sizes(self._spec.type, [tensor.shape for tensor in inputs])
         except RankError as error:
             tensor = inputs[error.input_index]
+            if self._is_in_text and all(tensor is not each for each in self._trace.inputs):
+                return  # not the data's: PyTorch takes one sample, too, or says what it expects
             advice = SAMPLE_ADVICE if tensor.dim() < 2 else RESHAPE_ADVICE
             raise self._abort(
                 f"{self._title} expects {error.expected} and got {self._trace.describe(tensor)}: {advice}"

@@ -192,6 +192,8 @@ def _of_tensor(run: Run, tensor: Tensor, name: str) -> Any:
         return getattr(tensor, name)
     if name == "data":  # the values without autograd, as initialisations use them
         return tensor.data
+    if name in vars(tensor) and not hasattr(Tensor, name):
+        return vars(tensor)[name]
     return type(tensor) if name == "__class__" else _ABSENT
 
 
@@ -202,7 +204,7 @@ def _of_super(run: Run, at: ast.AST, value: Super, name: str) -> Any:
     if name == "__getattr__" and isinstance(value.instance, nn.Module):
         return Bound(_GET_MEMBER, value.instance)
     base = native_base(type(value.instance), after=value.owner)
-    if name in NATIVE_METHODS:
+    if name in NATIVE_METHODS and hasattr(base, name):
         return Bound(native_method(base, name), value.instance)
     return _of_module(run, at, value.instance, name) if name in MODULE_METHODS else _ABSENT
 
@@ -236,7 +238,7 @@ def _of_class(type_: type, name: str) -> Any:
         return attribute
     if type_ is dict and name == "fromkeys":
         return _FROM_KEYS
-    if name in NATIVE_METHODS and issubclass(type_, nn.Module | Record):
+    if name in NATIVE_METHODS and issubclass(type_, nn.Module | Record) and hasattr(native_base(type_), name):
         return native_method(native_base(type_), name)
     return _ABSENT
 
@@ -358,6 +360,11 @@ def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> Non
         isinstance(value, Tensor) and run.switching and name == "requires_grad" and new == value.requires_grad
     ):
         pass  # `train` of a frozen layer repeats what the constructor has set
+    elif isinstance(value, Tensor) and run.constructing and not hasattr(Tensor, name):
+        # A mark for optimizers, such as `_no_weight_decay`.
+        if not isinstance(new, str | bool | int | float | None):
+            run.fail(at, "a mark on a parameter is a number, a string, a boolean or None.")
+        setattr(value, name, new)
     elif isinstance(value, Tensor) and run.constructing and name in ("requires_grad", "data"):
         # In a check the values do not matter, and one of the two may be on the meta device.
         if not (run.is_check and name == "data" and _is_same_size(value, new)):
@@ -431,7 +438,8 @@ def _set_of_module(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any
     if not run.constructing:
         _set_in_forward(run, at, module, name, new)
         return
-    if text_class(type(module)) is None and not isinstance(new, nn.Parameter | None | bool):
+    is_own = not hasattr(module, name) and not isinstance(new, nn.Module | Tensor)
+    if text_class(type(module)) is None and not is_own and not isinstance(new, nn.Parameter | None | bool):
         # PyTorch's kernels trust sizes of layers, which are checked at construction.
         run.fail(at, f"`{name}` of a layer of PyTorch can only be set to a parameter, None or a boolean.")
     run.guard(at, lambda: setattr(module, name, new), new)
@@ -447,6 +455,8 @@ def _set_in_forward(run: Run, at: ast.AST, module: nn.Module, name: str, new: An
     An attribute that the pass has read before would be a state that one batch leaves to the next.
     """
     key = (id(module), name)
+    if key not in run.overlay and name in module.__dict__ and module.__dict__[name] is new:
+        return  # as `self.table = self.table.to(x.device)` does
     if key in run.read or name in module._parameters or name in module._modules:
         run.fail(
             at,

@@ -406,7 +406,7 @@ def _deepcopy(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any
     value = positional[0]
     if isinstance(value, nn.Module):
         check_size(run, at, value)
-    elif not isinstance(value, list | tuple | dict | str | None | NUMBERS | Tensor):
+    elif not isinstance(value, list | tuple | dict | set | str | None | NUMBERS | Tensor | Record):
         run.fail(at, f"a value of type {type(value).__name__} cannot be copied.")
     else:
         bounded(value)
@@ -421,7 +421,7 @@ def _copy(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
         check_size(run, at, value)
         if not run.constructing:
             run.fail(at, "`copy` of a layer is supported in constructors only.")
-    elif not isinstance(value, list | tuple | dict | set | str | None | NUMBERS | Tensor):
+    elif not isinstance(value, list | tuple | dict | set | str | None | NUMBERS | Tensor | Record):
         run.fail(at, f"a value of type {type(value).__name__} cannot be copied.")
     return copy.copy(bounded(value))
 
@@ -518,6 +518,10 @@ HELPERS: Mapping[str, Any] = {
     "torch.autograd.Variable": Native(
         "Variable", lambda run, at, positional, named: positional[0], "data, requires_grad=False"
     ),
+    **{
+        name: Native(name, lambda run, at, positional, named: None)
+        for name in ("warnings.simplefilter", "warnings.filterwarnings")
+    },
     "typing.cast": Native("typing.cast", lambda run, at, positional, named: positional[1], "type, value, /"),
 }
 """Functions of other modules, by their full name."""

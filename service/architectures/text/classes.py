@@ -22,12 +22,15 @@ from service.architectures.text.records import make_named_tuple, record_init, se
 from service.architectures.text.statements import Decorator, FunctionStatement, Statement, run_all
 from service.architectures.text.values import (
     TEXT_CLASS,
+    Cached,
     Member,
     NamedValues,
     Namespace,
     Record,
     TextClass,
     TextFunction,
+    Wrapped,
+    native_base,
     text_class,
 )
 
@@ -100,13 +103,7 @@ class ClassStatement(Statement):
         if issubclass(type_, Member):
             set_members(run, self.at, type_, self._mixed(frame))
         if is_module:
-            type_._apply = _apply  # type: ignore[attr-defined]
-            for name in sorted((HOOKS | MODES) & own.attributes.keys()):
-                function = own.attributes[name]
-                if not isinstance(function, TextFunction):
-                    run.fail(self.at, f"`{name}` must be a method without this decorator; remove it.")
-                make = _mode_method if name in MODES else python_method
-                setattr(type_, name, make(run, function))
+            self._install(run, type_, own)
         if self.fields is not None:
             inherited = [text_class(base) for base in bases]
             fields = dict.fromkeys(name for each in inherited if each for name in each.fields or ())
@@ -124,6 +121,21 @@ class ClassStatement(Statement):
             if name in ("IntEnum", "StrEnum"):
                 return int if name == "IntEnum" else str
         return None
+
+    def _install(self, run: Run, type_: type, own: TextClass) -> None:
+        """Make Python methods of those that PyTorch calls itself."""
+        type_._apply = _apply  # type: ignore[attr-defined]
+        base = native_base(type_)
+        for name, value in own.attributes.items():
+            is_hook = name in HOOKS | MODES
+            # PyTorch's layers call methods that a class may override, such as `reset_parameters`.
+            is_override = base is not nn.Module and name not in SPECIAL and hasattr(base, name)
+            if (is_hook and not isinstance(value, TextFunction)) or (
+                is_override and isinstance(value, Wrapped | Cached)
+            ):
+                run.fail(self.at, f"`{name}` must be a method without this decorator; remove it.")
+            if (is_hook or is_override) and isinstance(value, TextFunction):
+                setattr(type_, name, (_mode_method if name in MODES else python_method)(run, value))
 
     def _named_tuple(self, frame: Frame) -> type:
         """Make a class with `typing.NamedTuple` as its base."""

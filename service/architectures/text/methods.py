@@ -369,6 +369,7 @@ MODULE_METHODS: Mapping[str, Native] = {
             "get_buffer",
             "reset_parameters",
             "_reset_parameters",
+            "reset_running_stats",
         )
     },
     **{name: _mode_of(name) for name in ("train", "eval")},
@@ -471,10 +472,26 @@ def _extra_repr_of(base: type) -> Native:
     return Native("extra_repr", lambda run, at, positional, named: base.extra_repr(positional[0]))  # type: ignore[attr-defined]
 
 
+def _initial_values_of(name: str) -> Callable[[type], Native]:
+    """Return `super().reset_parameters` and the like."""
+
+    def make(base: type) -> Native:
+        def call(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+            if not run.constructing:
+                run.fail(at, f"`.{name}()` is supported in the constructor only.")
+            return getattr(base, name)(*positional, **named)
+
+        return Native(name, call, "self, /")
+
+    return make
+
+
+RESETS = ("reset_parameters", "_reset_parameters", "reset_running_stats")
 NATIVE_METHODS: Mapping[str, Callable[[type], Native]] = {
     "__init__": _initialize,
     "forward": _forward_of,
     "extra_repr": _extra_repr_of,
+    **{name: _initial_values_of(name) for name in RESETS},
     "train": _mode_of_base("train"),
     "eval": _mode_of_base("eval"),
 }

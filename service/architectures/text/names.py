@@ -55,6 +55,7 @@ MODULES: Mapping[str, str] = {
     "torch.random": "torch.random",
     "enum": "enum",
     "contextlib": "contextlib",
+    "warnings": "warnings",
     "collections": "collections",
     "typing": "typing",
     "typing_extensions": "typing",
@@ -125,6 +126,7 @@ NAMES: Mapping[str, Any] = {
     "math.nan": float("nan"),
     "math.tau": 2 * torch.pi,
     "typing.TYPE_CHECKING": False,
+    "torch.__version__": torch.__version__,
     **HELPERS,
     **PACKED,
 }

@@ -464,13 +464,14 @@ class Raise(Statement):
 
 @dataclass(frozen=True, slots=True)
 class WithGradient(Statement):
-    """`with torch.no_grad(): …` or `with torch.enable_grad(): …`."""
+    """`with torch.no_grad(): …`, `with torch.enable_grad(): …` or `with torch.set_grad_enabled(…): …`."""
 
-    enabled: bool
+    enabled: Expression
     body: tuple[Statement, ...]
 
     def run(self, frame: Frame) -> Outcome:
-        with torch.set_grad_enabled(self.enabled):
+        enabled = truth(frame.run, self.at, self.enabled.evaluate(frame))
+        with torch.set_grad_enabled(enabled):
             return run_all(self.body, frame)
 
 

@@ -91,7 +91,7 @@ from service.specs.base import did_you_mean
 MAX_STRING_LENGTH = 1_000
 MIN_SIMILARITY = 0.8  # of a suggested name of PyTorch
 # Attributes with two underscores that a text may read.
-SPECIAL_ATTRIBUTES = frozenset({"__init__", "__class__", "__name__"})
+SPECIAL_ATTRIBUTES = frozenset({"__init__", "__class__", "__name__", "__getattr__"})
 # Names of Python that reach beyond a model, and what to do instead.
 REFUSED_NAMES: Mapping[str, str] = {
     "print": "remove it: a job reports shapes and losses itself.",
@@ -129,7 +129,9 @@ NOT_SUPPORTED = "this syntax is not supported; docs/reference/classes.md lists t
 NOT_LISTED = "not supported; docs/reference/classes.md lists the supported names."
 UNDEFINED = "this name is not defined in the text."
 # Names in the body of a class that only tools read.
-IGNORED_MEMBERS = frozenset({"__constants__", "__slots__", "__jit_unused_properties__", "__annotations__"})
+IGNORED_MEMBERS = frozenset(
+    {"__constants__", "__doc__", "__all__", "__slots__", "__jit_unused_properties__", "__annotations__"}
+)
 DECORATORS: Mapping[str, str] = {
     **{name: name for name in ("staticmethod", "classmethod", "property")},
     "functools.cached_property": "cached_property",
@@ -149,11 +151,19 @@ IGNORED_DECORATORS = frozenset(
         "torch.compile",
         "torch.compiler.disable",
         "torch._dynamo.disable",
-        "torch.cuda.amp.autocast",
-        "torch.cuda.amp.custom_fwd",
-        "torch.cuda.amp.custom_bwd",
         "torch.jit.interface",
     }
+)
+# Contexts without an effect on what is computed on a CPU.
+IGNORED_CONTEXTS = frozenset(
+    {
+        *("warnings.catch_warnings", "contextlib.nullcontext"),
+        *("torch.profiler.record_function", "torch.autograd.profiler.record_function"),
+    }
+)
+AUTOCASTS = frozenset({"torch.autocast", "torch.amp.autocast", "torch.cuda.amp.autocast"})
+GRADIENT_CONTEXTS = frozenset(
+    {"torch.no_grad", "torch.inference_mode", "torch.enable_grad", "torch.set_grad_enabled"}
 )
 WITHOUT_GRADIENT = {"torch.no_grad": False, "torch.inference_mode": False, "torch.enable_grad": True}
 
@@ -309,16 +319,22 @@ class Translator:
         return Raise(node, name.id, tuple(self.expression(each) for each in arguments))
 
     def _with(self, node: ast.With) -> Statement:
-        enabled = None
+        enabled: Expression | None = None
         for item in node.items:
-            called = item.context_expr.func if isinstance(item.context_expr, ast.Call) else item.context_expr
-            name = self.full_name(called) or ""
-            if name not in WITHOUT_GRADIENT or item.optional_vars is not None:
+            context = item.context_expr
+            arguments = context.args if isinstance(context, ast.Call) else []
+            name = self.full_name(context.func if isinstance(context, ast.Call) else context) or ""
+            is_ignored = name in IGNORED_CONTEXTS or (name in AUTOCASTS and _is_disabled(context))
+            if item.optional_vars is not None or not (is_ignored or name in GRADIENT_CONTEXTS):
                 raise self.error(
                     node, "only `with torch.no_grad():` and `with torch.enable_grad():` are supported."
                 )
-            enabled = WITHOUT_GRADIENT[name]
-        return WithGradient(node, bool(enabled), self.block(node.body))
+            if name == "torch.set_grad_enabled" and len(arguments) == 1:
+                enabled = self.expression(arguments[0])
+            elif name in WITHOUT_GRADIENT:
+                enabled = Constant(node, WITHOUT_GRADIENT[name])
+        body = self.block(node.body)
+        return WithGradient(node, enabled, body) if enabled else If(node, Constant(node, True), body, ())
 
     def _delete(self, node: ast.Delete) -> Statement:
         return Deletion(node, tuple(map(self.target, node.targets)))
@@ -580,6 +596,8 @@ class Translator:
             )
         if value is not None:
             return Constant(node, value)
+        if name in REFUSED_NAMES:
+            return self._unsupported(node, f"not supported; {REFUSED_NAMES[name]}")
         local = frozenset(each for scope in self._scopes for each in scope.names)
         raise self.error(node, partial(self.unknown_name, name, local))
 
@@ -627,7 +645,7 @@ class Translator:
         return None
 
     def _attribute(self, node: ast.Attribute) -> Expression:
-        if node.attr.startswith("__") and node.attr not in SPECIAL_ATTRIBUTES:
+        if node.attr.startswith("__") and node.attr not in SPECIAL_ATTRIBUTES | {"__version__"}:
             raise self.error(node, f"`{node.attr}` cannot be read.")
         if (name := self._name_in_module(node)) is not None:
             if name in self.further:
@@ -790,6 +808,13 @@ class Translator:
         return Loop(target.assign, values, tuple(map(self.expression, node.ifs)))
 
 
+def _is_disabled(context: ast.expr) -> bool:
+    """Return whether a context has the argument `enabled=False`."""
+    keywords = context.keywords if isinstance(context, ast.Call) else []
+    found = next((each.value for each in keywords if each.arg == "enabled"), None)
+    return isinstance(found, ast.Constant) and found.value is False
+
+
 def _refused_function(node: ast.FunctionDef, error: GrammarError) -> FunctionStatement:
     """Return a method that nothing calls, such as a step of training, and that fails if it is called."""
     body = Result(Unsupported(node, f"`{node.name}` cannot be called. {error}"))
@@ -887,8 +912,6 @@ def assigned(statements: list[ast.stmt]) -> set[str]:
 
 
 def _unknown_name(name: str, known: Collection[str]) -> str:
-    if name in REFUSED_NAMES:
-        return f"not supported; {REFUSED_NAMES[name]}"
     if f"torch.nn.{name}" in NAMES:
         return f"write `nn.{name}`."
     for module in ("torch", "F"):

@@ -157,6 +157,53 @@ self.w = nn.utils.weight_norm(nn.Linear(3, 3))
 """,
         forward="return self.layer(self.w(self.p(self.o(x))))",
     ),
+    "methods that a layer calls": net(
+        top="""\
+class Own(nn.Linear):
+    def reset_parameters(self):
+        nn.init.xavier_uniform_(self.weight)
+        super().reset_parameters()
+        nn.Linear.reset_parameters(self)
+        self.bias.data.fill_(0.1)
+class Conv(nn.Conv1d):
+    def _conv_forward(self, input, weight, bias):
+        return super().forward(input) if False else F.conv1d(input, weight * 2, bias)
+""",
+        init="self.own = Own(3, 3)\nself.conv = Conv(4, 4, 1)",
+        forward="return self.layer(self.conv(self.own(x)))",
+    ),
+    "copy of an object": net(
+        top="""\
+import copy
+class Config:
+    width = 3
+    def __init__(self):
+        self.sizes = [1, 2]
+""",
+        init="""\
+a = Config()
+b, c = copy.copy(a), copy.deepcopy(a)
+b.width = 5
+a.sizes.append(3)
+self.k = b.width + len(b.sizes) + len(c.sizes) + c.width
+""",
+        forward="return self.layer(x) * self.k",
+    ),
+    "attribute set to what it is": net(
+        init="self.table = torch.ones(3)",
+        forward="self.table = self.table.to(x.device)\nreturn self.layer(x * self.table)",
+    ),
+    "mark on a parameter": net(
+        init="self.layer.weight._no_decay = True\nself.k = getattr(self.layer.weight, '_no_decay', False) + 1",
+        forward="return self.layer(x) * self.k",
+    ),
+    "print in a branch that is not taken": net(forward="if x.dim() > 2:\n    print(x)\nreturn self.layer(x)"),
+    "one sample to a layer": net(
+        init="self.z = nn.Parameter(torch.randn(3))", forward="return self.layer(x) * self.layer(self.z)"
+    ),
+    "gradients on a condition": net(
+        forward="with torch.set_grad_enabled(self.training):\n    y = self.layer(x)\nreturn y + self.layer(x)"
+    ),
 }
 
 # PyTorch warns of its own older functions.
