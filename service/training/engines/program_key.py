@@ -123,11 +123,11 @@ class ProgramKey:
         )
 
     @property
-    def step(self) -> tuple[bytes, bytes, bool, bool, int, tuple[Shape, ...]]:
+    def step(self) -> tuple[bytes, bytes, bool, bool, str, int, tuple[Shape, ...]]:
         """The part of the key that decides the work of one step on a whole batch."""
         batch = tuple((sizes[1:], dtype) for sizes, dtype in self.train)
-        weighting = self.class_weights, self.masks_targets
-        return self.architecture, self.loss, *weighting, self.batches.size, batch
+        arithmetic = self.class_weights, self.masks_targets, self.precision
+        return self.architecture, self.loss, *arithmetic, self.batches.size, batch
 
     def digest(self) -> str:
         """Return the key as hexadecimal text, equal in all processes."""

@@ -14,7 +14,7 @@ from service.errors import FieldError
 from service.specs.architecture import read_architecture
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
-from service.training.engines.compiled.tracing import Trace, trace
+from service.training.engines.compiled.tracing import UNTRACEABLE, Trace, trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
 
@@ -26,13 +26,15 @@ def work_of(candidate: Candidate) -> Work:
     """Trace a step on one batch and count its work."""
     loss_fn, model = traceable_loss(candidate.loss_fn), candidate.model.train()
     try:
-        found = trace(model, loss_fn, candidate.batch, True, candidate.roles)
+        found = _trace(candidate, loss_fn, gradients=True)
         evaluates_alike = not (found.draws or found.written) or _evaluates_alike(candidate, loss_fn)
-    except NotImplementedError as error:  # an operator without a meta kernel, which the message names
+    except UNTRACEABLE as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
     missing = (*untranslatable(found.graph), *_unsupported_writes(model, found))
+    if any(draw.dtype is torch.bfloat16 for draw in found.draws):  # NumPy has no such numbers
+        missing = (*missing, "random numbers in bfloat16")
     return Work(
         missing,
         found.eager_operators,
@@ -44,9 +46,16 @@ def work_of(candidate: Candidate) -> Work:
     )
 
 
+def _trace(candidate: Candidate, loss_fn: nn.Module, gradients: bool) -> Trace:
+    # A GPU's policy of autocast leads to the same number of operators, up to a few casts.
+    precision = candidate.key.precision
+    return trace(candidate.model, loss_fn, candidate.batch, gradients, candidate.roles, precision)
+
+
 def _evaluates_alike(candidate: Candidate, loss_fn: nn.Module) -> bool:
     """Return whether a validation neither draws random numbers nor writes into tensors."""
-    found = trace(candidate.model.eval(), loss_fn, candidate.batch, False, candidate.roles)
+    candidate.model.eval()
+    found = _trace(candidate, loss_fn, gradients=False)
     candidate.model.train()
     return not (found.draws or found.written)
 
@@ -71,8 +80,10 @@ def _operations(node: fx.Node) -> int:
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
     found = [*_of_layers(candidate.model), *_of_classes(candidate)]
-    if candidate.key.precision != "float32":
-        detail = f"The compiled engine does not support {candidate.key.precision}."
+    if candidate.key.precision != "float32" and any(
+        isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in candidate.model.modules()
+    ):
+        detail = "The compiled engine computes recurrent layers in float32 only."
         found.append(FieldError("#/precision", detail))
     if candidate.units is not None and candidate.units.computed and candidate.units.steps > MAX_STEPS:
         detail = "The compiled engine does not support several `log1p` of one target."

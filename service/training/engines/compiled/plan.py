@@ -92,9 +92,7 @@ def _capacity(batches: Batches, draws: EpochDraws[Draw]) -> int:
 
 def _trace_gradients(components: Components, size: int) -> Trace:
     """Trace the forward and backward pass of a batch of `size` rows."""
-    batch = components.train.take(slice(0, size))
-    loss_fn = traceable_loss(components.loss_fn)
-    return trace(components.model, loss_fn, batch, True, components.roles)
+    return _trace(components, components.train.take(slice(0, size)), gradients=True)
 
 
 def _trace_evaluation(components: Components, samples: Samples | None) -> Trace | None:
@@ -102,15 +100,21 @@ def _trace_evaluation(components: Components, samples: Samples | None) -> Trace 
     if samples is None:
         return None
     components.model.eval()
-    found = trace(
+    found = _trace(components, samples, gradients=False)
+    components.model.train()
+    return found
+
+
+def _trace(components: Components, samples: Samples, gradients: bool) -> Trace:
+    return trace(
         components.model,
         traceable_loss(components.loss_fn),
         samples,
-        gradients=False,
-        roles=components.roles,
+        gradients,
+        components.roles,
+        components.precision,
+        components.device.type,
     )
-    components.model.train()
-    return found
 
 
 def _kept_shapes(metrics: Mapping[str, MeasuredMetric], components: Components, gradients: Trace) -> Any:

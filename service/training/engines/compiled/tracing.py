@@ -8,14 +8,21 @@ into core ATen, the small set of operators that the others are made of.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import core_aten_decompositions
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from service.architectures.text.program import unsaved_tensors
 from service.datasets.samples import Samples
@@ -30,6 +37,13 @@ _RUNNING_MEAN, _TRAINING = 3, 5
 CONSTANT = "a constant tensor"
 LOSS, UNSAVED = "loss:", "unsaved:"  # prefixes; names of parameters and buffers have no colon
 INPUT = "an input"
+UNTRACEABLE = (
+    NotImplementedError,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+"""What `trace` raises for operators that have no shapes before they are computed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Trace:
     Attributes:
         graph: The graph of core ATen operators.
         trained: Names of the parameters that the loss depends on, in the order of their gradients.
-        outputs: The model's outputs by name, on the meta device.
+        outputs: The model's outputs by name, on the meta device or fake ones.
         eager_operators: Number of operators that PyTorch dispatches in the pass.
         written: Names of the tensors that the pass writes into; `INPUT` for an argument of the pass.
         constants: Tensors that a text makes of numbers, as `torch.tensor([1.0, 2.0])` does.
@@ -65,6 +79,8 @@ def trace(
     samples: Samples,
     gradients: bool,
     roles: OutputRoles = SINGLE_OUTPUT,
+    precision: str = "float32",
+    device_type: str = "cpu",
 ) -> Trace:
     """Trace one pass over a batch.
 
@@ -74,12 +90,15 @@ def trace(
         samples: A batch; only shapes and dtypes matter.
         gradients: Whether to trace the backward pass too.
         roles: The outputs of the model that the loss takes.
+        precision: `float32`, or `bfloat16` for forward pass and loss under autocast.
+        device_type: The type of the device whose policy autocast follows.
 
     Raises:
         NotImplementedError: An operator has no meta kernel, or makes a constant without values.
     """
     tensors = named_tensors(model, loss_fn)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    is_rounded = precision == "bfloat16"
     # Filled while `run` is traced.
     trained: list[str] = []
     outputs: dict[str, Tensor] = {}
@@ -87,11 +106,13 @@ def trace(
     def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
         passed = with_gradients(tuple(inputs)) if differentiates(loss_fn) else tuple(inputs)
-        result = functional_call(model, _without_prefix(named, ""), passed)
-        outputs.clear()
-        outputs.update(roles.layout.named(result))
-        predicted = roles.predicted(outputs, passed)
-        loss: Tensor = functional_call(loss_fn, _without_prefix(named, LOSS), (predicted, *loss_arguments))
+        with torch.autocast(device_type, torch.bfloat16, enabled=is_rounded):
+            result = functional_call(model, _without_prefix(named, ""), passed)
+            outputs.clear()
+            outputs.update(roles.layout.named(result))
+            predicted = roles.predicted(outputs, passed)
+            arguments = (predicted, *loss_arguments)
+            loss: Tensor = functional_call(loss_fn, _without_prefix(named, LOSS), arguments)
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
             return [loss, *outputs.values(), *weight]
@@ -100,15 +121,18 @@ def trace(
         trained[:] = [name for name, each in zip(trainable, found, strict=True) if each is not None]
         return [loss, *outputs.values(), *(each for each in found if each is not None), *weight]
 
-    state = [_meta(x).requires_grad_(name in trainable) for name, x in tensors.items()]
-    inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
-    with traceable_layers(model):
+    # Autocast has no policy for the meta device; fake tensors follow that of their device.
+    like = partial(_fake, FakeTensorMode(allow_non_fake_inputs=True), device_type) if is_rounded else _meta
+    state = [like(x).requires_grad_(name in trainable) for name, x in tensors.items()]
+    inputs, loss_arguments = ([like(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
+    # Attention in operators of its formula: the fused ones of a device are single kernels.
+    with traceable_layers(model), sdpa_kernel(SDPBackend.MATH):
         recorded = make_fx(run)(state, inputs, loss_arguments)
     constants = _lift_constants(recorded, list(tensors.values()))
     _declare_statistics(recorded.graph)
     draws = lift_draws(recorded.graph)
     drawn = (torch.empty(draw.shape, dtype=draw.dtype, device="meta") for draw in draws)
-    flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(_meta, constants), *drawn]
+    flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(like, [*constants, *drawn])]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),
         decomposition_table=_decompositions(),
@@ -214,6 +238,11 @@ def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:
 
 def _meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta").detach()
+
+
+def _fake(mode: FakeTensorMode, device_type: str, tensor: Tensor) -> Tensor:
+    with mode:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device=device_type)
 
 
 @cache

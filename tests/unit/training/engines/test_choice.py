@@ -120,6 +120,12 @@ def test_a_gpu_gains_where_kernels_are_short(work: Work, steps_per_epoch: int, g
     assert gains <= ratio < 2 * gains
 
 
+RECURRENT: Layers = [
+    {"type": "Unflatten", "dim": 1, "unflattened_size": [3, 1]},
+    {"type": "GRU", "input_size": 1, "hidden_size": 2, "batch_first": True},
+    {"type": "Flatten"},
+    {"type": "Linear", "in_features": 6, "out_features": 2},
+]
 OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
     "values decide on draws": (
         lambda: candidate([*NET, {"type": "RReLU"}]),
@@ -139,9 +145,9 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "are too large to be evaluated at once, which the compiled engine does not support.",
     ),
     "precision": (
-        lambda: candidate(precision="bfloat16"),
+        lambda: candidate(RECURRENT, precision="bfloat16"),
         "#/precision",
-        "The compiled engine does not support bfloat16.",
+        "The compiled engine computes recurrent layers in float32 only.",
     ),
     "recurrence": (
         lambda: candidate(calls=101),
@@ -186,7 +192,7 @@ def test_unsupported_features(feature: str) -> None:
 
 def test_all_objections_are_reported_at_once() -> None:
     """A request with several unsupported features gets an error for each."""
-    layers = [*NET, {"type": "RReLU"}]
+    layers = [{"type": "RReLU"}, *RECURRENT]
     with pytest.raises(InvalidRequest) as raised:
         EngineChooser().choose("compiled", candidate(layers, precision="bfloat16"))
     assert {error.pointer for error in raised.value.errors} == {*("#/architecture", "#/precision")}
