@@ -96,7 +96,7 @@ GPU = Costs(
 MIN_SAVED_RATIO = 0.12
 MIN_SPEEDUP = 1.5
 MIN_STEPS = 100
-MAX_DRAWN_BYTES = 16 * 2**20  # random numbers of an epoch, which are drawn before it
+MAX_DRAWN_BYTES = 8 * 2**20  # random numbers of an epoch, which are drawn before it
 MAX_DATA_BYTES = 256 * 2**20  # while a program starts, the data are in memory twice
 WORK_CAPACITY = 256
 

@@ -174,7 +174,7 @@ class Member:
             return None
         values = history[:ended].T.copy()  # [C, ended]
         if self._plateau is None:
-            _, numbers, _ = self._queue.peek(ended)  # [ended, 1 or S, H]
+            numbers = self._queue.numbers(ended)  # [ended, 1 or S, H]
             values[self._columns.index(LEARNING_RATE)] = numbers[:, -1, 0]  # those of each epoch's last step
         else:
             stepped = ended - (self.stop_reason is StopReason.DIVERGED)

@@ -87,6 +87,8 @@ class EpochQueue:
         self._scheduler = None if plateau_of(components.scheduler) else components.scheduler
         self._in_order = np.arange(0 if self._batches.is_full_batch else self._batches.rows, dtype=np.int32)
         self._shuffles = not self._batches.is_full_batch and spec.shuffle
+        # Every epoch may have the same inputs, so that one serves all of them.
+        self._is_constant = not self._shuffles and self._scheduler is None and not any(draws)
         self._constant: DrawnEpoch | None = None
         # A scheduler warns unless the optimizer was stepped first.
         components.optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -98,19 +100,28 @@ class EpochQueue:
             Orders int32 [epochs, n], or [epochs, 0] with a full batch; numbers float64 [epochs, 1 or S, H];
             draws, each [epochs, batches, …].
         """
-        if not self._shuffles and self._scheduler is None and not any(self._draws):
-            # Every epoch has the same inputs, and nothing is drawn: one serves all of them.
-            one = self._constant = self._constant or self._draw()
-            order = np.broadcast_to(one.order, (epochs, *one.order.shape))
-            return order, np.broadcast_to(one.numbers, (epochs, *one.numbers.shape)), one.draws
+        if self._is_constant:
+            one = self._constant_epoch()
+            return np.broadcast_to(one.order, (epochs, *one.order.shape)), self.numbers(epochs), one.draws
         if len(self._queue) < epochs:
             with torch.random.fork_rng(devices=[]):
                 torch.set_rng_state(self._rng)
                 self._queue.extend(self._draw() for _ in range(epochs - len(self._queue)))
                 self._rng = torch.get_rng_state()
         drawn = list(islice(self._queue, epochs))
-        orders, numbers = np.stack([each.order for each in drawn]), np.stack([each.numbers for each in drawn])
-        return orders, numbers, stack_draws([each.draws for each in drawn])
+        orders, draws = np.stack([each.order for each in drawn]), stack_draws([each.draws for each in drawn])
+        return orders, self.numbers(epochs), draws
+
+    def numbers(self, epochs: int) -> NDArray[np.float64]:
+        """Return the numbers of epochs that are drawn, [epochs, 1 or S, H]."""
+        if self._is_constant:
+            numbers = self._constant_epoch().numbers
+            return np.broadcast_to(numbers, (epochs, *numbers.shape))
+        return np.stack([each.numbers for each in islice(self._queue, epochs)])
+
+    def _constant_epoch(self) -> DrawnEpoch:
+        self._constant = self._constant or self._draw()
+        return self._constant
 
     def pop(self, epochs: int) -> None:
         """Remove the first `epochs` epochs, which have been trained."""

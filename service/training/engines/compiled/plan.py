@@ -41,7 +41,7 @@ from service.training.weighted_loss import WeightedLoss
 
 # The arrays of a call have room for its full capacity, however few epochs it runs: these limit their size.
 MAX_ORDER_INDICES = 65_536
-MAX_DRAWN_BYTES = 4 * 2**20
+MAX_DRAWN_BYTES = 2**20
 MAX_EPOCHS = 2048
 
 

@@ -136,7 +136,7 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
     "many draws": (
         lambda: candidate([WIDE[0], {"type": "Dropout"}, WIDE[2]], samples(n_train=4000)),
         "#/architecture",
-        "The model draws 19.07 MiB of random numbers in an epoch; the compiled engine accepts up to 16 MiB.",
+        "The model draws 19.07 MiB of random numbers in an epoch; the compiled engine accepts up to 8 MiB.",
     ),
     "draws in several parts of a validation": (
         lambda: with_validation_rows(candidate([*NET, NOISE]), 10**8),

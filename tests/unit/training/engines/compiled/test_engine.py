@@ -355,9 +355,9 @@ def test_sampling_in_an_evaluation_continues_the_generator(programs: ProgramCach
 
 
 def test_a_call_has_room_for_bounded_draws() -> None:
-    """A call trains as many epochs as 4 MiB of random numbers suffice for, and at least one."""
+    """A call trains as many epochs as 1 MiB of random numbers suffice for, and at least one."""
     wide: Layers = [{**NET[0], "out_features": 5000}, {"type": "Dropout"}, {**NET[2], "in_features": 5000}]
-    assert make_plan(components(wide)).capacity == 4 * 2**20 // (11 * 5000)
+    assert make_plan(components(wide)).capacity == 2**20 // (11 * 5000)
     assert make_plan(components()).capacity == MAX_EPOCHS
 
 
