@@ -332,5 +332,5 @@ def test_the_life_of_jobs(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{JobLife.template}")
     migrate(database)
     database.close()
-    options = settings(max_examples=50, stateful_step_count=50, deadline=None)
+    options = settings(max_examples=20, stateful_step_count=50, deadline=None)
     run_state_machine_as_test(JobLife, settings=options)
