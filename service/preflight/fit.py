@@ -1,12 +1,10 @@
 """Checks that the sections of a request, each valid by itself, fit together."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 
 from service.architectures.check.check import CheckedArchitecture
-from service.architectures.check.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding, has_target_transforms
 from service.datasets.prepare.prepare import Prepared
@@ -166,16 +164,7 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
         batch=train.take(slice(0, size)),
         roles=roles,
         on_gpu=device.startswith("cuda"),
-        calls=sum(_operator_calls(row, checked.module) for row in checked.layers),
+        calls=len(checked.layers),
         units=units,
         data_bytes=sum(x.nbytes for part in (train, validation) if part for x in part.inputs),
     )
-
-
-def _operator_calls(row: LayerRow, model: torch.nn.Module) -> int:
-    """Count how often one call of a layer runs its operators: a recurrent layer does at every time step."""
-    layer = model.get_submodule(row["path"])
-    if not isinstance(layer, torch.nn.RNNBase):
-        return 1
-    sequence = [size for size in row["input_shape"][:-1] if size != BATCH]
-    return layer.num_layers * math.prod(map(int, sequence))

@@ -42,7 +42,9 @@ def _pack(run: Run, at: ast.AST, positional: Sequence[Any], named: Mapping[str, 
         if isinstance(lengths, Tensor):
             if lengths.dtype != torch.int64 or lengths.dim() != 1:
                 raise ValueError('The lengths are int64 [B]: set the dtype of this input to "int64".')
-            if lengths.is_meta and run.is_check:
+            if lengths.is_meta:
+                if not run.is_check:  # a trace of a training step, which is the same for all lengths
+                    raise NotImplementedError("packed sequences")
                 return pack_full(input, batch_first)
             lengths = lengths.cpu()
         return pack_padded_sequence(input, lengths, batch_first, enforce_sorted)

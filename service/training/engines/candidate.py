@@ -23,7 +23,7 @@ class Candidate:
         batch: One batch of samples on the meta device.
         roles: The outputs of the model that loss and metrics take.
         on_gpu: Whether it runs on a GPU.
-        calls: Calls of layers in a forward pass; a recurrent layer counts once per time step.
+        calls: Calls of layers in a forward pass.
         data_bytes: Bytes of all inputs of the samples.
         units: The values of loss and metrics in the units of the targets; None if these are not transformed.
     """
@@ -58,6 +58,7 @@ class Work:
         drawn_bytes: Their size as inputs of a program.
         evaluates_alike: Whether a validation has the same results in one part or several: it neither draws
             random numbers nor writes into tensors of the model.
+        time_steps: Sequential time steps of recurrent layers, each computed forward and backward.
     """
 
     missing: tuple[str, ...]
@@ -67,3 +68,4 @@ class Work:
     drawn: int = 0
     drawn_bytes: int = 0
     evaluates_alike: bool = True
+    time_steps: int = 0

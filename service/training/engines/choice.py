@@ -30,6 +30,7 @@ class Costs:
         step: Fixed cost of a step of the eager engine.
         epoch: Fixed cost of an epoch of the eager engine.
         node: Cost of an operator in a compiled graph.
+        time_step: Cost of a time step of a recurrent layer in a compiled graph, forward and backward.
         compiled_operation: Cost of a multiplication or addition in a compiled graph.
         compiling: Fixed cost of tracing and compiling a program, once.
         compiling_node: Cost of tracing and compiling one operator, once.
@@ -42,6 +43,7 @@ class Costs:
     step: float
     epoch: float
     node: float
+    time_step: float
     compiled_operation: float
     compiling: float
     compiling_node: float
@@ -62,7 +64,8 @@ class Costs:
     def compiled(self, work: Work) -> float:
         """Estimate the seconds of a step of the compiled engine."""
         arithmetic = work.operations * self.compiled_operation + work.drawn * self.drawn
-        seconds: float = work.nodes * self.node + arithmetic
+        sequential = work.nodes * self.node + work.time_steps * self.time_step
+        seconds: float = sequential + arithmetic
         return seconds
 
 
@@ -75,6 +78,7 @@ CPU = Costs(
     step=0.0,
     epoch=0.0,
     node=0.05e-6,
+    time_step=30e-6,
     compiled_operation=1 / 15e9,
     compiling=0.5,
     compiling_node=0.012,
@@ -87,6 +91,7 @@ GPU = Costs(
     step=70e-6,
     epoch=270e-6,
     node=0.9e-6,
+    time_step=60e-6,
     compiled_operation=1 / 30e12,
     compiling=0.7,
     compiling_node=0.05,

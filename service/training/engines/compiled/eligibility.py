@@ -1,5 +1,6 @@
 """Eligibility of a training for the compiled engine, and the work of one of its steps."""
 
+import re
 from collections.abc import Iterator
 
 import orjson
@@ -14,11 +15,12 @@ from service.errors import FieldError
 from service.specs.architecture import read_architecture
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
+from service.training.engines.compiled.recurrences import recurrent_work
 from service.training.engines.compiled.tracing import UNTRACEABLE, Trace, trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
 
-# A recurrent layer is traced step by step: with more calls, tracing and compiling take many seconds.
+# With more calls, as of a cell in a loop over time steps, tracing and compiling take many seconds.
 MAX_CALLS = 100
 
 
@@ -28,21 +30,23 @@ def work_of(candidate: Candidate) -> Work:
     try:
         found = _trace(candidate, loss_fn, gradients=True)
         evaluates_alike = not (found.draws or found.written) or _evaluates_alike(candidate, loss_fn)
-    except UNTRACEABLE as error:  # an operator without a meta kernel, which the message names
-        return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
+    except UNTRACEABLE as error:
+        return Work((_untraceable(error),), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
     missing = (*untranslatable(found.graph), *_unsupported_writes(model, found))
     if any(draw.dtype is torch.bfloat16 for draw in found.draws):  # NumPy has no such numbers
         missing = (*missing, "random numbers in bfloat16")
+    recurrent = recurrent_work(found.graph)
     return Work(
         missing,
-        found.eager_operators,
+        found.eager_operators + recurrent.operators,
         len(nodes),
-        operations,
+        operations + recurrent.operations,
         drawn=sum(draw.elements for draw in found.draws),
         drawn_bytes=sum(draw.n_bytes for draw in found.draws),
         evaluates_alike=evaluates_alike,
+        time_steps=recurrent.time_steps,
     )
 
 
@@ -50,6 +54,12 @@ def _trace(candidate: Candidate, loss_fn: nn.Module, gradients: bool) -> Trace:
     # A GPU's policy of autocast leads to the same number of operators, up to a few casts.
     precision = candidate.key.precision
     return trace(candidate.model, loss_fn, candidate.batch, gradients, candidate.roles, precision)
+
+
+def _untraceable(error: Exception) -> str:
+    """Return the name of the operator that has no meta kernel or needs values, or what the error says."""
+    operator = re.search(r"aten(?:::|\.)(\w+)", str(error))
+    return operator[1] if operator else str(error).partition("\n")[0]
 
 
 def _evaluates_alike(candidate: Candidate, loss_fn: nn.Module) -> bool:
@@ -90,7 +100,7 @@ def objections(candidate: Candidate) -> list[FieldError]:
         found.append(FieldError("#/data/transforms", detail))
     if candidate.calls > MAX_CALLS:
         detail = (
-            f"A forward pass calls {candidate.calls} layers (a recurrent layer once per time step); "
+            f"A forward pass calls {candidate.calls} layers; "
             f"the compiled engine supports up to {MAX_CALLS} calls."
         )
         found.append(FieldError("#/architecture", detail))

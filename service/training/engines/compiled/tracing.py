@@ -15,10 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._decomp import core_aten_decompositions
 from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
     FakeTensorMode,
-    UnsupportedOperatorException,
 )
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -28,6 +25,7 @@ from service.architectures.text.program import unsaved_tensors
 from service.datasets.samples import Samples
 from service.training.engines.compiled.draws import Draw, lift_draws
 from service.training.engines.compiled.layers import traceable_layers
+from service.training.engines.compiled.recurrences import RecurrencesAsOperators
 from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
 from service.training.weighted_loss import WeightedLoss
@@ -37,13 +35,8 @@ _RUNNING_MEAN, _TRAINING = 3, 5
 CONSTANT = "a constant tensor"
 LOSS, UNSAVED = "loss:", "unsaved:"  # prefixes; names of parameters and buffers have no colon
 INPUT = "an input"
-UNTRACEABLE = (
-    NotImplementedError,
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedOperatorException,
-)
-"""What `trace` raises for operators that have no shapes before they are computed."""
+UNTRACEABLE = (RuntimeError, ValueError)
+"""What `trace` raises for operators that have no shapes before they are computed, or read values."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,7 @@ def trace(
     state = [like(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([like(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     # Attention in operators of its formula: the fused ones of a device are single kernels.
-    with traceable_layers(model), sdpa_kernel(SDPBackend.MATH):
+    with traceable_layers(model), sdpa_kernel(SDPBackend.MATH), RecurrencesAsOperators():
         recorded = make_fx(run)(state, inputs, loss_arguments)
     constants = _lift_constants(recorded, list(tensors.values()))
     _declare_statistics(recorded.graph)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import torch
 from jax import Array
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from service.training.engines.compiled.operators import OPERATORS
 from service.training.engines.compiled.tracing import CONSTANT
@@ -17,9 +18,13 @@ from service.training.engines.compiled.tracing import CONSTANT
 _LAYOUT = frozenset({"device", "layout", "memory_format", "non_blocking", "pin_memory", "implicit"})
 # Operators that add up products of bfloat16 in float32 by themselves, on a GPU much faster.
 _PRODUCTS = frozenset({"addmm", "baddbmm", "bmm", "convolution", "mm"})
+# Operators that view the storage of their first argument, which an array does not have.
+_OF_STORAGE = frozenset({"as_strided", "as_strided_scatter"})
 _DTYPES: Mapping[torch.dtype, Any] = {
     torch.bfloat16: jnp.bfloat16,
     torch.bool: jnp.bool_,
+    torch.complex64: jnp.complex64,
+    torch.complex128: jnp.complex128,
     torch.float32: jnp.float32,
     torch.float64: jnp.float64,
     torch.int16: jnp.int16,
@@ -52,8 +57,26 @@ def _missing(nodes: Iterable[fx.Node]) -> Iterable[str]:
             yield CONSTANT
         elif node.op == "call_function" and node.target is not getitem:
             name = operator_name(node)
-            if name not in OPERATORS:
+            if name not in OPERATORS or (name in _OF_STORAGE and not _views_whole(node)):
                 yield name
+        yield from _unknown_dtypes(node)
+
+
+def _views_whole(node: fx.Node) -> bool:
+    """Return whether the first argument's elements are its whole storage, in their order."""
+    (viewed, *_) = node.all_input_nodes
+    tensor = viewed.meta["val"]
+    size = tensor.untyped_storage().nbytes()
+    return bool(tensor.is_contiguous() and tensor.storage_offset() == 0 and size == tensor.nbytes)
+
+
+def _unknown_dtypes(node: fx.Node) -> Iterable[str]:
+    """Iterate over the dtypes of a node that arrays do not have; inputs are not complex."""
+    for value in pytree.tree_leaves(node.meta.get("val")):
+        if isinstance(value, torch.Tensor):
+            is_complex_input = node.op == "placeholder" and value.is_complex()
+            if value.dtype not in _DTYPES or is_complex_input:
+                yield str(value.dtype)
 
 
 def translated(graph: fx.Graph) -> Callable[..., list[Any]]:
@@ -85,7 +108,7 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     name = operator_name(node)
     if name not in _PRODUCTS:
         arguments = jax.tree.map(_widened, arguments)
-    return _cast_as_traced(OPERATORS[name](*arguments, **keywords), node.meta["val"])
+    return _cast_as_traced(OPERATORS[name](*arguments, **keywords), node.meta.get("val"))
 
 
 def _widened(argument: Any) -> Any:
@@ -113,6 +136,8 @@ def _cast_as_traced(value: Any, traced: Any) -> Any:
         return [_cast_as_traced(each, one) for each, one in zip(value, traced, strict=True)]
     if value is None or traced is None:
         return None
+    if callable(value):  # the backward pass of a recurrence
+        return value
     if not traced.numel():  # PyTorch leaves some results that nothing reads empty
         return jnp.zeros(traced.shape, array_dtype(traced))
     if value.shape != traced.shape:

@@ -152,19 +152,16 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
     "recurrence": (
         lambda: candidate(calls=101),
         "#/architecture",
-        "A forward pass calls 101 layers (a recurrent layer once per time step); "
-        "the compiled engine supports up to 100 calls.",
+        "A forward pass calls 101 layers; the compiled engine supports up to 100 calls.",
     ),
     "operator": (
-        lambda: candidate([*NET, {"type": "Unflatten", "dim": 1, "unflattened_size": [1, 2]}, *CIRCULAR]),
+        lambda: candidate([*NET, SPECTRAL]),
         "#/architecture",
-        "The model uses operators that the compiled engine does not support: "
-        "`new_empty_strided`, `as_strided`, `as_strided_scatter`.",
+        "The model uses operators that the compiled engine does not support: `_linalg_eigh`.",
     ),
 }
 NOISE = {"type": "module", "inputs": ["x"], "forward": "return x + torch.randn_like(x)"}
-CIRCULAR: Layers = [{"type": "CircularPad1d", "padding": [1, 0]}, {"type": "Flatten"}]
-CIRCULAR += [{"type": "Linear", "in_features": 3, "out_features": 2}]
+SPECTRAL = {"type": "module", "inputs": ["x"], "forward": "return x + torch.linalg.eigvalsh(x.T @ x)"}
 
 
 def with_validation_rows(made: Candidate, rows: int) -> Candidate:

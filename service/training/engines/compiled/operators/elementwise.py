@@ -1,5 +1,6 @@
 """Elementwise operators."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +55,15 @@ def _round(x: Array, decimals: int = 0) -> Array:
     return jnp.round(x, decimals)
 
 
+def _scaled_erfc(x: Array) -> Array:
+    """Compute exp(x²) · erfc(x), from its asymptotic series where erfc(x) is too small."""
+    largest = 8.0 if x.dtype == jnp.float32 else 25.0
+    near = jnp.minimum(x, largest)
+    square = 1 / (2 * jnp.maximum(x, largest) ** 2)
+    series = (1 - square * (1 - 3 * square * (1 - 5 * square))) / (x * math.sqrt(math.pi))
+    return jnp.where(x > largest, series, jnp.exp(near * near) * lax.erfc(near))
+
+
 def _same(x: Array, **_: Any) -> Array:
     return x
 
@@ -74,13 +84,19 @@ _UNARY: Mapping[str, Callable[[Array], Array]] = {
     "atan": jnp.arctan,
     "atanh": jnp.arctanh,
     "bitwise_not": jnp.invert,
+    "digamma": lax.digamma,
     "erf": lax.erf,
     "erfc": lax.erfc,
+    "erfinv": lax.erf_inv,
+    "i0": jax.scipy.special.i0,
     "lgamma": lax.lgamma,
     "neg": jnp.negative,
     "relu": lambda x: jnp.maximum(x, 0),
     "rsqrt": lax.rsqrt,
     "sigmoid": lax.logistic,
+    "signbit": jnp.signbit,
+    **{f"special_{name}": getattr(jax.scipy.special, name) for name in ("i0e", "i1", "i1e", "ndtri")},
+    "special_erfcx": _scaled_erfc,
 }
 # Each has an overload for a second tensor and one for a scalar.
 _BINARY: Mapping[str, Callable[..., Array]] = {
@@ -88,6 +104,7 @@ _BINARY: Mapping[str, Callable[..., Array]] = {
     "bitwise_and": jnp.bitwise_and,
     "bitwise_or": jnp.bitwise_or,
     "bitwise_xor": jnp.bitwise_xor,
+    "copysign": jnp.copysign,
     "div": jnp.true_divide,
     "eq": jnp.equal,
     "fmod": jnp.fmod,
@@ -109,18 +126,31 @@ ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("div.Tensor_mode", "div.Scalar_mode"), _divide),
     **dict.fromkeys(("_to_copy", "alias", "clone", "detach", "lift_fresh_copy"), _same),
     "atan2": jnp.arctan2,
+    **{
+        f"bitwise_{name}_shift.{overload}": getattr(jnp, f"{name}_shift")
+        for name in ("left", "right")
+        for overload in ("Tensor", "Tensor_Scalar")
+    },
     "clamp_max": jnp.minimum,
     "clamp_min": jnp.maximum,
     "elu": _elu,
     "floor_divide": lambda x, y: jnp.floor(jnp.true_divide(x, y)),
+    "fmax": jnp.fmax,
+    "fmin": jnp.fmin,
+    "gcd": jnp.gcd,
     "gelu": _gelu,
     "hardshrink_backward": _softshrink_backward,
+    "hypot": jnp.hypot,
+    "lcm": jnp.lcm,
+    "ldexp.Tensor": lambda x, y: x * jnp.power(2.0, y),
     "leaky_relu": lambda x, slope=0.01: jnp.where(x > 0, x, x * slope),
     "logical_and": jnp.logical_and,
     "logical_or": jnp.logical_or,
     "logical_xor": jnp.logical_xor,
     "maximum": jnp.maximum,
     "minimum": jnp.minimum,
+    "nextafter": jnp.nextafter,
+    "polygamma": jax.scipy.special.polygamma,
     "round": _round,
     "round.decimals": _round,
     "rsub.Scalar": lambda x, y, alpha=1: y - alpha * x,

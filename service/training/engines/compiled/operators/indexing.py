@@ -32,6 +32,28 @@ def _scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
     return x.at[_full_index(dim, index)].add(source[tuple(slice(size) for size in index.shape)])
 
 
+def _scatter_reduce(
+    x: Array, dim: int, index: Array, source: Array, reduce: str, include_self: bool = True
+) -> Array:
+    at = _full_index(dim, index)
+    source = source[tuple(slice(size) for size in index.shape)]
+    if not include_self:
+        neutral = {"amax": -jnp.inf, "amin": jnp.inf, "prod": 1}.get(reduce, 0)
+        x = x.at[at].set(neutral)
+    if reduce == "mean":
+        counts = jnp.full(x.shape, 1 if include_self else 0).at[at].add(1)
+        counts = jnp.maximum(counts, 1).astype(x.dtype)
+        return x.at[at].add(source) / counts
+    update = {"amax": "max", "amin": "min", "prod": "multiply", "sum": "add"}[reduce]
+    return jnp.asarray(getattr(x.at[at], update)(source))
+
+
+def _put(x: Array, index: Array, source: Array, accumulate: bool = False) -> Array:
+    at = x.ravel().at[index.ravel()]
+    source = source.ravel()
+    return (at.add(source) if accumulate else at.set(source)).reshape(x.shape)
+
+
 def _index(x: Array, indices: Sequence[Array | None]) -> Array:
     return x[tuple(slice(None) if index is None else index for index in indices)]
 
@@ -53,7 +75,9 @@ INDEXING: Mapping[str, Callable[..., Any]] = {
     "index.Tensor": _index,
     "index_put": _index_put,
     "index_select": lambda x, dim, index: jnp.take(x, index, axis=dim),
+    "put": _put,
     "scatter.src": _scatter,
     "scatter.value": _scatter,
     "scatter_add": _scatter_add,
+    "scatter_reduce.two": _scatter_reduce,
 }

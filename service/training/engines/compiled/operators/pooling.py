@@ -183,6 +183,43 @@ def _adaptive_avg_pool(x: Array, sizes: Sizes) -> Array:
     return x
 
 
+def _adaptive_windows(sizes: Sizes, outputs: Sizes) -> tuple[Any, Any]:
+    """Return the windows of adaptive pooling: positions in the flattened input, and which of them count.
+
+    Both are [*outputs, elements of the largest window].
+    """
+    index, counted = np.zeros((1,) * (2 * len(sizes)), np.int64), np.ones((1,) * (2 * len(sizes)), np.bool_)
+    for dim, (inputs, count) in enumerate(zip(sizes, outputs, strict=True)):
+        starts = np.arange(count) * inputs // count
+        ends = -(-(np.arange(count) + 1) * inputs // count)  # rounded up
+        positions = starts[:, None] + np.arange(max(ends - starts))  # [outputs, width]
+        others = [axis for axis in range(2 * len(sizes)) if axis not in (dim, dim + len(sizes))]
+        index = index * inputs + np.expand_dims(np.minimum(positions, inputs - 1), others)
+        counted = counted & np.expand_dims(positions < ends[:, None], others)
+    return index.reshape(*outputs, -1), np.broadcast_to(counted, index.shape).reshape(*outputs, -1)
+
+
+def _adaptive_max_pool(x: Array, outputs: Sizes) -> tuple[Array, Array]:
+    """Return the maximum of each window and its index into the flattened spatial dimensions."""
+    spatial = x.shape[-len(outputs) :]
+    flat = x.reshape(*x.shape[: -len(outputs)], -1)  # [B, C, positions]
+    index, counted = _adaptive_windows(spatial, outputs)
+    patches = jnp.where(counted, flat[..., index], -math.inf)  # [B, C, *outputs, elements]
+    chosen = jnp.argmax(patches, axis=-1)
+    indices = jnp.take_along_axis(jnp.broadcast_to(index, patches.shape), chosen[..., None], axis=-1)
+    return jnp.max(patches, axis=-1), indices[..., 0]
+
+
+def _adaptive_max_pool_backward(dims: int) -> Callable[[Array, Array, Array], Array]:
+    def backward(gradient: Array, x: Array, indices: Array) -> Array:
+        rows = math.prod(x.shape[:-dims])
+        at = np.arange(rows)[:, None], indices.reshape(rows, -1)
+        added = jnp.zeros((rows, math.prod(x.shape[-dims:])), x.dtype).at[at].add(gradient.reshape(rows, -1))
+        return added.reshape(x.shape)
+
+    return backward
+
+
 def _backward(forward: Callable[[Array], Array], gradient: Array, x: Array) -> Array:
     """Return the gradient of the input of `forward`."""
     (input_gradient,) = jax.vjp(forward, x)[1](gradient)
@@ -207,4 +244,6 @@ POOLING: Mapping[str, Callable[..., Any]] = {
     **{f"avg_pool{dims}d_backward": _avg_pool_backward for dims in (2, 3)},
     **{f"_adaptive_avg_pool{dims}d": _adaptive_avg_pool for dims in (2, 3)},
     **{f"_adaptive_avg_pool{dims}d_backward": _adaptive_avg_pool_backward(dims) for dims in (2, 3)},
+    **{f"adaptive_max_pool{dims}d": _adaptive_max_pool for dims in (2, 3)},
+    **{f"adaptive_max_pool{dims}d_backward": _adaptive_max_pool_backward(dims) for dims in (2, 3)},
 }

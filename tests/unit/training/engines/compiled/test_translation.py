@@ -17,13 +17,7 @@ from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import translated, untranslatable
 from tests.support.architecture_samples import SAMPLES
 
-NO_OPERATOR = {
-    *("AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "EmbeddingBag", "FractionalMaxPool2d"),
-    "RReLU",
-    *("CircularPad1d", "CircularPad2d", "CircularPad3d"),
-    *("ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d"),
-    *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
-}
+NO_OPERATOR = {"FractionalMaxPool2d", "RReLU"}
 # Their layers are tested too, and compile in a fraction of the time.
 STACKS = {"Transformer", "TransformerDecoder", "TransformerEncoder"}
 NOT_TRACED = {"FractionalMaxPool3d"}  # its backward pass has no meta kernel
