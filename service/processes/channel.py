@@ -117,7 +117,10 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Wait for one message."""
         header_bytes, body_bytes = _LENGTHS.unpack(self._read(_LENGTHS.size))
-        return orjson.loads(self._read(header_bytes)), self._read(body_bytes)
+        if body_bytes > _SHORT_BYTES:
+            return orjson.loads(self._read(header_bytes)), self._read(body_bytes)
+        message = self._read(header_bytes + body_bytes)
+        return orjson.loads(message[:header_bytes]), message[header_bytes:]
 
     def _read(self, size: int) -> bytes:
         parts = []
@@ -159,7 +162,7 @@ class AsyncChannel:
         self._connection.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._folder = folder
-        self._ahead = b""  # received, but not read yet
+        self._ahead = memoryview(b"")  # received, but not read yet
 
     async def send(self, packed_header: bytes, body: bytes | BodyInFile = b"") -> None:
         """Send one message, whose first part was made by `pack_header`."""
@@ -177,6 +180,14 @@ class AsyncChannel:
 
         A large body is a map of a file: a client may take long to read it.
         """
+        received = memoryview(self._ahead or await self._receive(_SHORT_BYTES))
+        self._ahead = received
+        if len(received) >= _LENGTHS.size:  # short messages arrive as a whole
+            header_bytes, body_bytes = _LENGTHS.unpack_from(received)
+            start, stop = _LENGTHS.size + header_bytes, _LENGTHS.size + header_bytes + body_bytes
+            if stop <= len(received):
+                self._ahead = received[stop:]
+                return orjson.loads(received[_LENGTHS.size : start]), received[start:stop]
         header_bytes, body_bytes = _LENGTHS.unpack(await self._read(_LENGTHS.size))
         header = orjson.loads(await self._read(header_bytes))
         if body_bytes <= MAX_BODY_IN_MEMORY_BYTES:
@@ -189,13 +200,17 @@ class AsyncChannel:
     async def _read(self, size: int) -> memoryview:
         return memoryview(b"".join([piece async for piece in self._pieces(size)]))
 
-    async def _pieces(self, size: int) -> AsyncIterator[bytes]:
+    async def _receive(self, most_bytes: int) -> bytes:
+        received = await self._loop.sock_recv(self._connection, most_bytes)
+        if not received:
+            raise EOFError
+        return received
+
+    async def _pieces(self, size: int) -> AsyncIterator[memoryview]:
         # In pieces, so that other coroutines run in between.
         while size:
             expected = max(_SHORT_BYTES, min(size, _PIECE_BYTES))
-            received = self._ahead or await self._loop.sock_recv(self._connection, expected)
-            if not received:
-                raise EOFError
+            received = memoryview(self._ahead or await self._receive(expected))
             piece, self._ahead = received[:size], received[size:]
             size -= len(piece)
             yield piece
