@@ -23,7 +23,7 @@ def lone_worker(start_module_service: Callable[..., Service]) -> Service:
     return start_module_service(workers=1, checkpoint_seconds=0.1)
 
 
-DROPPING = [*SEQUENTIAL[:-1], {"type": "Dropout", "p": 0.1}, SEQUENTIAL[-1]]
+DROPPING: list[dict[str, Any]] = [*SEQUENTIAL[:-1], {"type": "Dropout", "p": 0.1}, SEQUENTIAL[-1]]
 
 
 def fit(engine: str = "auto", layers: list[dict[str, Any]] = SEQUENTIAL, **training: Any) -> dict[str, Any]:
