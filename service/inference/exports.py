@@ -16,7 +16,7 @@ def to_safetensors(model: TrainedModel) -> bytes:
 
 def to_python(model: TrainedModel) -> bytes:
     """Write the source of a module into which `load_state_dict(strict=True)` loads the safetensors file."""
-    return to_source(model.architecture).encode()
+    return to_source(model.architecture, model.construction_seed).encode()
 
 
 EXPORTS: Mapping[str, Callable[[TrainedModel], bytes]] = {"safetensors": to_safetensors, "python": to_python}

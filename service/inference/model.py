@@ -13,6 +13,7 @@ from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
+from service.jobs.data import construction_seed
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
@@ -37,6 +38,7 @@ class TrainedModel:
         training: The training section of the job.
         layout: The outputs of the module.
         precision: `float32` or `bfloat16`, as in the training.
+        construction_seed: The seed for random values of classes that are not part of the state.
     """
 
     architecture: ArchitectureSpec
@@ -47,6 +49,7 @@ class TrainedModel:
     training: TrainingSpec
     layout: OutputLayout
     precision: str
+    construction_seed: int
 
     @property
     def loss(self) -> Loss:
@@ -100,13 +103,14 @@ class TrainedModel:
         architecture = read_architecture(request["architecture"])
         return cls(
             architecture=architecture,
-            module=_load(architecture, chosen, training.seed or 0),
+            module=_load(architecture, chosen, construction_seed(request, report)),
             epoch=chosen.epoch,
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
             training=training,
             layout=OutputLayout.from_report(architecture, report),
             precision=request["precision"],
+            construction_seed=construction_seed(request, report),
         )
 
 

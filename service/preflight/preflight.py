@@ -253,7 +253,7 @@ class Preflight:
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),
             request=request,
-            report=report_document(sections.numbered, checked, sections.roles, warnings),
+            report=report_document(sections.numbered, checked, sections.roles, warnings, parent),
             dataset=sections.dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),

@@ -12,7 +12,7 @@ from service.architectures.outputs import REPORTED_OUTPUTS
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
 from service.errors import MAX_LISTED_ERRORS, FieldError
-from service.jobs.data import REPORTED_TARGETS
+from service.jobs.data import REPORTED_SEED, REPORTED_TARGETS, construction_seed
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
@@ -75,7 +75,11 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
 
 
 def report_document(
-    numbered: NumberedData, checked: CheckedArchitecture, roles: OutputRoles, warnings: Sequence[FieldError]
+    numbered: NumberedData,
+    checked: CheckedArchitecture,
+    roles: OutputRoles,
+    warnings: Sequence[FieldError],
+    parent: Parent | None,
 ) -> dict[str, Any]:
     """Write what is shown of a job beside its request."""
     prepared = numbered.prepared
@@ -86,6 +90,7 @@ def report_document(
         REPORTED_OUTPUTS: roles.layout.document(),
         "output_width": roles.main.width,
         **numbered.report,
+        **({} if parent is None else {REPORTED_SEED: construction_seed(parent.request, parent.report)}),
         "warnings": _warning_documents(warnings),
         "rows": {
             "train": prepared.train.rows,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from service.architectures.build import build
+from service.architectures.build import build, has_class
 from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
@@ -41,6 +41,7 @@ def assemble(
     device: torch.device,
     precision: str,
     initial: Mapping[str, Tensor] | None = None,
+    construction_seed: int | None = None,
 ) -> Components:
     """Seed the generators, build the model on its device, then loss, optimizer, scheduler and metrics.
 
@@ -55,12 +56,21 @@ def assemble(
         device: The device of the training.
         precision: `float32` or `bfloat16`.
         initial: The model's `state_dict()` to load after it was built; None keeps the random parameters.
+        construction_seed: The seed for random values of classes that are not part of the state; None for that
+            of the training.
     """
     loss = LOSSES[training.loss.type]
     train = place_samples(data.train, loss, device)
     validation = None if data.validation is None else place_samples(data.validation, loss, device)
     seed_all(training.seed or 0, device)
-    model = build(architecture).to(device)
+    model = build(architecture)
+    seed = training.seed or 0 if construction_seed is None else construction_seed
+    if seed != (training.seed or 0) and has_class(architecture):
+        # The first build leaves the generator as a script does; the state is loaded from a checkpoint.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = build(architecture)
+    model = model.to(device)
     if initial is not None:
         model.load_state_dict(initial)
     steps = training.epochs * Batches.of(training, train.rows).steps_per_epoch

@@ -23,7 +23,7 @@ from service.errors import (
     TrainingFailed,
     Unavailable,
 )
-from service.jobs.data import JobData
+from service.jobs.data import JobData, construction_seed
 from service.settings import GIB, Settings
 from service.specs.architecture import read_architecture
 from service.specs.job import StopReason
@@ -286,14 +286,16 @@ class Runner:
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
         data = alike.data if alike is not None and alike.has_data_of(job) else self._prepare(job)
+        report = orjson.loads(job.report)
         components = assemble(
             architecture,
             training,
             data,
-            OutputLayout.from_report(architecture, orjson.loads(job.report)),
+            OutputLayout.from_report(architecture, report),
             self._device,
             request["precision"],
             self._initial_parameters(job, training),
+            construction_seed(request, report),
         )
         self._supervisor.making_progress()
         return LoadedJob(job, components, data, used["engine"], time.monotonic() - started)

@@ -76,6 +76,30 @@ def test_a_warm_start_uses_the_parameters_only(service: Service) -> None:
         assert service.parameters(unchanged["id"])[name]["values"] == parameter["values"]
 
 
+DRAWING = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(1, 1)
+        self.factor, self.basis = torch.rand(1).item(), torch.rand(1)
+        self.register_buffer("noise", torch.rand(1), persistent=False)
+
+    def forward(self, x):
+        return self.out(x) * self.factor * self.basis + self.noise
+"""
+
+
+def test_a_warm_start_keeps_random_values_outside_of_the_state(service: Service) -> None:
+    """Jobs of other seeds that start from a job, directly or not, have the plain tensors of its class."""
+    layers: list[dict[str, Any]] = [{"type": "class", "source": DRAWING}]
+    still = {"optimizer": {"type": "SGD", "lr": 0.0}, "epochs": 1}
+    job = service.succeeded(thermometer(layers, seed=1, **still))
+    expected = service.predict(job["id"], {"columns": {"t_u": [35.7, 55.9]}})
+    for seed in (2, 3):
+        job = service.succeeded(thermometer(layers, seed=seed, from_job=job["id"], **still))
+        assert service.predict(job["id"], {"columns": {"t_u": [35.7, 55.9]}}) == expected
+
+
 def test_a_warm_start_uses_the_best_parameters(service: Service) -> None:
     """A warm start from a job with `restore_best` uses its best parameters."""
     stopping = {"patience": 3, "monitor": "train_loss"}

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from service.architectures.build import may_return_tuple
+from service.architectures.build import ROOT, children, has_class, may_return_tuple
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
 from service.architectures.text.forward import read_formula, read_forward
-from service.architectures.text.program import top_level_names
+from service.architectures.text.program import needed_text, top_level_names
 from service.specs.architecture import (
     ArchitectureSpec,
     ClassSpec,
@@ -37,6 +37,13 @@ IMPORTS = {
     "F.": "from torch.nn import functional as F",
     "init.": "from torch.nn import init",
 }
+# A class may draw values that are not part of its state, some of them where it is defined.
+SEEDED = """
+random_state = torch.get_rng_state()
+torch.manual_seed({seed})  # as in the training, for values that are not part of the state
+
+"""
+RESTORED = "torch.set_rng_state(random_state)\n"
 LOADING = """# To load the trained parameters, download the job's model in the format `safetensors`:
 # model.load_state_dict(safetensors.torch.load_file("model.safetensors"), strict=True)
 """
@@ -76,6 +83,7 @@ NAMES_IN_SOURCE = frozenset(
         "Arguments",
         "Sequential",
         "initialized",
+        "random_state",
         "super",
     }
 )
@@ -83,13 +91,15 @@ FROZEN = ".requires_grad_(False)"
 DEFAULT_CLASS_NAME = "Model"
 
 
-def to_source(spec: ArchitectureSpec) -> str:
+def to_source(spec: ArchitectureSpec, seed: int | None = None) -> str:
     """Write the source of an `nn.Module` whose state dict has the same keys and shapes.
 
     Args:
         spec: A complete architecture, such as the one that `check` returns.
+        seed: The seed for random values of classes that are not part of the state dict, such as plain
+            tensors; None to leave them to the global generator.
     """
-    return _Writer().source(spec)
+    return _Writer().source(spec, seed if has_class(spec) else None)
 
 
 class _Writer:
@@ -102,12 +112,15 @@ class _Writer:
         # Texts of classes as they are written here, by the text that was sent.
         self._texts: dict[str, str] = {}
         self._prefixes: dict[str, str] = {}
+        self._names: dict[str, list[str | None]] = {}  # of the classes that are constructed, by text
         self._taken = set(NAMES_IN_SOURCE)
         self._has_future = False
         self._needs_arguments_class = False
         self._needs_initialized_function = False
 
-    def source(self, spec: ArchitectureSpec) -> str:
+    def source(self, spec: ArchitectureSpec, seed: int | None) -> str:
+        for each in _class_specs(spec):
+            self._names.setdefault(each.source, []).append(each.class_name)
         if isinstance(spec, ClassSpec):
             made = self._class(spec)
         elif isinstance(spec, ModuleSpec):
@@ -119,14 +132,15 @@ class _Writer:
         classes += [*self._texts.values(), *([SEQUENTIAL_CLASS] if self._needs_sequential_class else [])]
         classes += [f"class {class_name}({body}" for body, class_name in self._classes.items()]
         code = "\n\n".join(classes)
+        before, after = ("", "") if seed is None else (SEEDED.format(seed=seed), RESTORED)
         blocks = (
-            "\n".join(line for used, line in imports.items() if used in code)
+            "\n".join(line for used, line in imports.items() if used in before + code)
             for imports in (STANDARD_IMPORTS, IMPORTS)
         )
         imports = "\n\n".join(filter(None, blocks))
         first = FUTURE if self._has_future else ""
         frozen = "" if spec.trainable else FROZEN
-        return f"{first}{imports}\n\n\n{code}\n\nmodel = {made}{frozen}\n{LOADING}"
+        return f"{first}{imports}\n\n{before}\n{code}\n\nmodel = {made}{frozen}\n{after}{LOADING}"
 
     def _add_class(self, preferred: str, body: str) -> str:
         """Add a class unless an equal one exists.
@@ -149,19 +163,23 @@ class _Writer:
     def _class(self, spec: ClassSpec) -> str:
         """Add the text of a class, and return the call that makes the module."""
         if spec.source not in self._texts:
-            self._texts[spec.source] = self._text(spec.source)
+            needed = needed_text(spec.source, self._names[spec.source])
+            self._texts[spec.source] = self._text(spec.source, needed)
         prefix = self._prefixes.get(spec.source, "")
         arguments = ", ".join(f"{name}={self._argument(value)}" for name, value in spec.arguments.items())
         return f"{prefix}{program_of(spec).class_name}({arguments})"
 
-    def _text(self, source: str) -> str:
-        """Return a text as it stands in the file; one whose names are taken becomes a namespace."""
-        if FUTURE in source:  # it must stand first in a file
+    def _text(self, source: str, needed: str) -> str:
+        """Return a text as it stands in the file; one whose names are taken becomes a namespace.
+
+        Args:
+            source: The text as it was sent.
+            needed: What its classes need of it.
+        """
+        if FUTURE in needed:  # it must stand first in a file
             self._has_future = True
-            source_here = source.replace(FUTURE, "")
-        else:
-            source_here = source
-        names = top_level_names(source)
+        source_here = needed.replace(FUTURE, "")
+        names = top_level_names(needed)
         if not names & self._taken:
             self._taken |= names
             return source_here.strip("\n") + "\n"
@@ -255,6 +273,15 @@ class _Writer:
             for position, node in enumerate(spec.layers)
         ]
         return "\n".join(["OrderedDict([", *_indented(named, level + 1), f"{INDENT * level}])"])
+
+
+def _class_specs(spec: Node) -> Iterator[ClassSpec]:
+    """Iterate over the classes in an architecture."""
+    if isinstance(spec, ClassSpec):
+        yield spec
+    elif not isinstance(spec, LayerSpec):
+        for _, node, _ in children(spec, ROOT):
+            yield from _class_specs(node)
 
 
 def _indented(lines: list[str], level: int) -> Iterator[str]:

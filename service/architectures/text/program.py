@@ -1,6 +1,7 @@
 """The program of a class text: its classes, functions and constants, and the models that it constructs."""
 
 import ast
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from service.architectures.text.errors import ForwardError, GrammarError, Source
 from service.architectures.text.evaluation import Frame, Observer, Run
 from service.architectures.text.names import ANNOTATIONS, Unavailable, imported_names, resolve
 from service.architectures.text.statements import Statement
-from service.architectures.text.syntax import Text, parse_module
+from service.architectures.text.syntax import BYTE_ORDER_MARK, Text, parse_module
 from service.architectures.text.translation import Translator, assigned, mentioned_names
 from service.architectures.text.value_reads import has_drawn
 from service.architectures.text.values import (
@@ -256,6 +257,31 @@ def top_level_names(source: str) -> set[str]:
     """Return the names that a valid text defines at its top."""
     _, tree = parse_module(source)
     return assigned(tree.body)
+
+
+def needed_text(source: str, class_names: Iterable[str | None]) -> str:
+    """Return a valid text without the statements at its top that a model does not run, such as a script's.
+
+    Args:
+        source: The text.
+        class_names: The classes of the models; None for the last one.
+    """
+    text, tree = parse_module(source)
+    programs = [read_program(source, name)[0] for name in class_names]
+    needed = {
+        text.location_of(statement.at).line
+        for program in programs
+        if program is not None
+        for statement in program.statements
+    }
+    dropped: set[int] = set()
+    for node in tree.body:
+        keeps = isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if not keeps and not is_text and text.location_of(node).line not in needed:
+            dropped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = re.split(r"\r\n?|\n", source.removeprefix(BYTE_ORDER_MARK))
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped)
 
 
 def _is_script(node: ast.stmt) -> bool:

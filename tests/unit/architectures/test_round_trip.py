@@ -217,3 +217,33 @@ def test_what_a_spec_cannot_express_is_refused(model: nn.Module, words: str) -> 
 def test_a_single_layer_is_a_sequential_of_one() -> None:
     """A single layer is described as a sequential with this layer."""
     assert describe(nn.Linear(1, 2)) == sequential(layer("Linear", in_features=1, out_features=2))
+
+
+DRAWING = """
+SCALE = torch.randn(2)
+example = torch.randn(5, 3)
+
+class Net(nn.Module):
+    shift = torch.rand(2)
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+        self.factor = torch.rand(1).item()
+        self.register_buffer("noise", torch.rand(2), persistent=False)
+
+    def forward(self, x, weight=torch.rand(2)):
+        return self.out(x) * SCALE + self.shift * self.factor + self.noise * weight
+"""
+
+
+def test_the_source_draws_the_values_outside_of_the_state(tmp_path: Path) -> None:
+    """With the seed of the training, a class has its plain tensors; a script around it is left out."""
+    spec = read_architecture({"type": "class", "source": DRAWING, "inputs": ["x"]})
+    torch.manual_seed(7)
+    expected = build(spec)
+    before = torch.get_rng_state()
+    model = imported(to_source(spec, seed=7), tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "example" not in to_source(spec)
+    assert_same(model, expected, [torch.randn(4, 3)])
