@@ -296,14 +296,18 @@ class Recorder(TorchFunctionMode):
             return
         for layer in layers:
             forward: Callable[..., Any] = type(layer).forward
-            vars(layer)["forward"] = partial(self._run_layer, partial(forward, layer))
+            vars(layer)["forward"] = partial(self._run_layer, layer.training, layer, partial(forward, layer))
         try:
             yield
         finally:
             for layer in layers:
                 del vars(layer)["forward"]
 
-    def _run_layer(self, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    def _run_layer(
+        self, training: bool, layer: nn.Module, forward: Callable[..., Any], *args: Any, **named: Any
+    ) -> Any:
+        # A pass may set modes of layers, which the replay does not.
+        self._is_possible &= all(each.training is training for each in layer.modules())
         if self._is_in_layer:
             return forward(*args, **named)
         self._is_in_layer = True

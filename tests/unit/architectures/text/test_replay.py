@@ -191,6 +191,25 @@ class Net(nn.Module):
         assert torch.equal(outputs[0], outputs[2])
 
 
+def test_modes_of_layers_that_a_pass_sets_are_not_replayed() -> None:
+    """A layer that is one call of a replay has the mode that the pass set."""
+    text = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x):
+        self.attend.eval()
+        return self.attend(x, x, x)[0]
+"""
+    x = torch.randn(2, 3, 4)
+    model = model_of(text)
+    outputs = [model(x) for _ in range(4)]
+    assert torch.equal(outputs[0], outputs[3])
+    assert model.get_submodule("attend").training
+
+
 def test_tapes_are_bounded() -> None:
     """A model keeps tapes of the last signatures only."""
     model = model_of(net("return self.layer(x)"))
