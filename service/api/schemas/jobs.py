@@ -259,6 +259,9 @@ class Preflight(Resource):
     classes: Literal["indices"] | Labels | None = None
     """Classes in the order of the outputs, or `indices` where the targets are the indices of their outputs;
     null for targets without classes."""
+    construction_seed: int | None = None
+    """With `from_job`, the seed of the first of these jobs, which determines random values of a class that
+    are not part of its state, such as plain tensors."""
     warnings: list[FieldProblem]
     """Valid but suspicious values."""
     suggestions: Suggestions | None
