@@ -13,11 +13,11 @@ from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
-from service.jobs.data import construction_seed
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.checkpoints import Checkpoint, Snapshot
+from service.training.construction_seed import construction_seed
 from service.training.labels import soft_classes
 from service.training.losses import Conventions, Loss, loss_of
 from service.training.metrics import tasks_of

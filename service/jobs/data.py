@@ -38,8 +38,6 @@ REPORTED_CLASSES = "classes"
 """Entry of a job's report: the labels in the order of the outputs, or `INDICES`; null without classes."""
 REPORTED_TARGETS = "target_shape"
 """Entry of a job's report: shape of the targets, with null for the batch."""
-REPORTED_SEED = "construction_seed"
-"""Entry of a job's report: the seed of the first of several jobs that start from each other."""
 INDICES = "indices"
 """The targets are indices of outputs."""
 
@@ -126,20 +124,6 @@ class JobData:
         rows = rows_by_split(self.datasets, self.declared, self.target_type, self.input_names)
         others = self.declared.split.dataset_ids()
         return {split: (others.get(split, self.declared.dataset_id), rows[split]) for split in SPLIT_NAMES}
-
-
-def construction_seed(request: Mapping[str, Any], report: Mapping[str, Any]) -> int:
-    """Return the seed with which the classes of a job are constructed.
-
-    Their random values outside of the state, such as plain tensors, belong to the parameters: a job with
-    `from_job` has those of the other job, whatever its own seed.
-
-    Args:
-        request: The job's completed request.
-        report: Its report.
-    """
-    seed: int = report.get(REPORTED_SEED, request["training"].get("seed") or 0)
-    return seed
 
 
 def ignores_labels(report: Mapping[str, Any]) -> bool:

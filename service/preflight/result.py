@@ -12,10 +12,11 @@ from service.architectures.outputs import REPORTED_OUTPUTS
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
 from service.errors import MAX_LISTED_ERRORS, FieldError
-from service.jobs.data import REPORTED_SEED, REPORTED_TARGETS, construction_seed
+from service.jobs.data import REPORTED_TARGETS
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
+from service.training.construction_seed import REPORTED_SEED, construction_seed
 from service.training.engines.program_key import ProgramKey
 from service.training.output_roles import OutputRoles
 

@@ -23,7 +23,7 @@ from service.errors import (
     TrainingFailed,
     Unavailable,
 )
-from service.jobs.data import JobData, construction_seed
+from service.jobs.data import JobData
 from service.settings import GIB, Settings
 from service.specs.architecture import read_architecture
 from service.specs.job import StopReason
@@ -33,6 +33,7 @@ from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint, Tensors
+from service.training.construction_seed import construction_seed
 from service.training.engines.base import GROUP_SIZES, Engine
 from service.training.engines.factory import EngineFactory
 from service.training.loop import train

@@ -199,7 +199,7 @@ def python_method(run: Run, function: TextFunction) -> Any:
         if run.observer is not None or run.is_check:
             return evaluate()
         inputs = {str(name): value for name, value in (*enumerate(positional), *named.items())}
-        return run.replays.run(self, inputs, evaluate, run.guard, run.persistent)
+        return run.replays.run(self, inputs, evaluate, run.persistent)
 
     forward.__name__ = definition.name
     return forward

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.text.errors import ForwardError, Raised, SourceLocation, forward_error
-from service.architectures.text.replay import Replays
+from service.architectures.text.replay import Replays, active_recorder
 
 MAX_STEPS = 200_000
 MAX_DEPTH = 40
@@ -217,10 +217,10 @@ class Run:
         Raises:
             ForwardError: If the operation fails and there is no observer.
         """
-        recorder = self.replays.recorder
+        recorder = active_recorder()
         before = None if recorder is None else recorder.place
         if recorder is not None:
-            recorder.place = (at, operands)
+            recorder.place = (self.guard, at, operands)
         try:
             return call()
         except ForwardError:

@@ -18,6 +18,7 @@ from service.architectures.text.evaluation import Run
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
 from service.architectures.text.iterators import in_order
 from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, bounded
+from service.architectures.text.replay import active_recorder
 from service.architectures.text.sequences import extended, formatted, listed, quoted, text_of
 from service.architectures.text.values import Members, NamedValues, Native, find_attribute, text_class
 
@@ -288,8 +289,8 @@ def switch_mode(run: Run, at: ast.AST, modules: Iterable[nn.Module], mode: bool)
                 "this mode has been used in the same forward pass, so that the next one would begin with "
                 "another; set it before, or in a method `train` of the class.",
             )
-        if run.replays.recorder is not None:
-            run.replays.recorder.abandon()  # a replay would call layers in their own modes
+        if (recorder := active_recorder()) is not None:
+            recorder.abandon()  # a replay would call layers in their own modes
         run.modes.append((module, module.training))
         module.training = mode
 

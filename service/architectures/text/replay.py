@@ -37,8 +37,8 @@ _WHOLE = (
     *(nn.TransformerDecoder, nn.Transformer, nn.RNNBase),
 )
 
-# The syntax node of an operation, and its operands.
-Place = tuple[ast.AST, Any]
+# What gives an error of an operation its location (`Run.guard`), its syntax node, and its operands.
+Place = tuple[Callable[..., Any], ast.AST, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,11 @@ class Tape:
             for n, call in enumerate(calls)
         ]
 
-    def run(self, inputs: Sequence[Tensor], guard: Callable[..., Any]) -> Any:
+    def run(self, inputs: Sequence[Tensor]) -> Any:
         """Run the pass.
 
         Args:
             inputs: Its inputs.
-            guard: Gives an error its location in the text, see `Run.guard`.
         """
         slots = self._slots.copy()
         slots[: len(inputs)] = inputs
@@ -120,7 +119,8 @@ class Tape:
         except Exception as error:
             if place is None:
                 raise
-            return guard(place[0], partial(_raise, error), place[1])
+            guard, at, operands = place
+            return guard(at, partial(_raise, error), operands)
         return slots[self._output]
 
 
@@ -141,20 +141,17 @@ class Replays:
             for one that cannot be.
         modules: The modules of the model that has been called, by its `id`.
         hooks: Number of hooks that had been made when the modules were last seen without one.
-        recorder: The recorder of the pass that is running, if any.
     """
 
     tapes: dict[Any, Any] = field(default_factory=dict)
     modules: dict[int, list[nn.Module]] = field(default_factory=dict)
     hooks: int = -1
-    recorder: "Recorder | None" = None
 
     def run(
         self,
         model: nn.Module,
         inputs: Mapping[str, Any],
         evaluate: Callable[[], Any],
-        guard: Callable[..., Any],
         constants: Mapping[int, Any],
     ) -> Any:
         """Replay a pass if it has been recorded, otherwise evaluate the text.
@@ -163,7 +160,6 @@ class Replays:
             model: The model that is called.
             inputs: Its inputs, by name or position.
             evaluate: Evaluates the text.
-            guard: Gives an error its location in the text.
             constants: Tensors, among others, that no pass changes, by `id`.
         """
         signature = self._signature(model, inputs)
@@ -171,7 +167,7 @@ class Replays:
             return evaluate()
         known = self.tapes.get(signature, 0)
         if type(known) is Tape:
-            return known.run(tuple(inputs.values()), guard)
+            return known.run(tuple(inputs.values()))
         if known == 0:
             if len(self.tapes) == MAX_TAPES:
                 del self.tapes[next(iter(self.tapes))]
@@ -180,12 +176,8 @@ class Replays:
         if known is None:
             return evaluate()
         recorder = Recorder(model, list(inputs.values()), constants)
-        self.recorder = recorder
-        try:
-            with recorder.whole_layers(self.modules[id(model)]), recorder:
-                result = evaluate()
-        finally:
-            self.recorder = None
+        with recorder.whole_layers(self.modules[id(model)]), recorder:
+            result = evaluate()
         self.tapes[signature] = recorder.tape(result)
         return result
 
@@ -296,18 +288,14 @@ class Recorder(TorchFunctionMode):
             return
         for layer in layers:
             forward: Callable[..., Any] = type(layer).forward
-            vars(layer)["forward"] = partial(self._run_layer, layer.training, layer, partial(forward, layer))
+            vars(layer)["forward"] = partial(self._run_layer, partial(forward, layer))
         try:
             yield
         finally:
             for layer in layers:
                 del vars(layer)["forward"]
 
-    def _run_layer(
-        self, training: bool, layer: nn.Module, forward: Callable[..., Any], *args: Any, **named: Any
-    ) -> Any:
-        # A pass may set modes of layers, which the replay does not.
-        self._is_possible &= all(each.training is training for each in layer.modules())
+    def _run_layer(self, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
         if self._is_in_layer:
             return forward(*args, **named)
         self._is_in_layer = True
@@ -372,7 +360,9 @@ class Recorder(TorchFunctionMode):
 
     def _call(self, function: Callable[..., Any], *operands: int) -> int:
         result = self._new_slot(None)
-        place = None if self.place is None else (self.place[0], _sizes(self.place[1]))
+        place = self.place
+        if place is not None:
+            place = (*place[:2], _sizes(place[2]))
         self._calls.append(Call(function, operands, result, place))
         return result
 
@@ -419,6 +409,14 @@ class Recorder(TorchFunctionMode):
             raise _Unknown
         self._remember(tensor, slot, ())
         return slot
+
+
+def active_recorder() -> Recorder | None:
+    """Return the recorder of the pass that is running, in this or another text; None without one."""
+    if not torch._C._len_torch_function_stack():
+        return None
+    mode = torch.overrides._get_current_function_mode()  # type: ignore[no-untyped-call]
+    return mode if isinstance(mode, Recorder) else None
 
 
 class _Unknown(Exception):

@@ -126,6 +126,25 @@ def test_an_error_of_a_replay_has_its_location() -> None:
     assert "[4]" in messages[1]
 
 
+def test_an_error_in_a_nested_text_has_its_location() -> None:
+    """A module of the architecture is replayed with the module around it, and so are classes in it."""
+    inner = {"type": "class", "source": net("return self.layer(torch.relu(self.table(x)))")}
+    outer = {
+        **{"type": "module", "class_name": "Outer", "submodules": {"inner": inner}, "parameters": {}},
+        **{"inputs": ["x"], "forward": "y = self.inner(x)\nreturn y * 2"},
+    }
+    model = build(read_architecture(outer))
+    valid, invalid = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2, 7])
+    messages = []
+    for _ in range(4):
+        with pytest.raises(ForwardError) as raised:
+            model(invalid)
+        messages.append(str(raised.value))
+        model(valid)
+    assert len(set(messages)) == 1
+    assert "self.table(x)" in messages[0]
+
+
 def test_other_passes_are_not_replayed() -> None:
     """Another shape, dtype or mode, and a model with hooks, are evaluated."""
     model = replayed(net("return self.layer(x)"), X)
