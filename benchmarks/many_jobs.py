@@ -67,7 +67,7 @@ class FilledService:
         paths = {
             "GET /v1/jobs": "/v1/jobs?page_size=50",
             "GET /v1/jobs?status=queued": "/v1/jobs?status=queued&page_size=1",
-            "GET /v1/jobs?status=queued, 50 jobs": "/v1/jobs?status=queued&page_size=50",
+            "GET /v1/jobs?status=queued, 10 jobs": "/v1/jobs?status=queued&page_size=10",
             "GET /v1/jobs?status=running": "/v1/jobs?status=running&page_size=1",
             "GET /v1/jobs/{id}": f"/v1/jobs/{job_id}",
             "GET /v1/jobs/{id}, the last of the queue": f"/v1/jobs/{queued_id}",
