@@ -3,6 +3,7 @@
 import ast
 import copy
 import math
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -560,8 +561,44 @@ GRADIENT = Native("torch.autograd.grad", _gradient)
 """`torch.autograd.grad`, which only a loss may call."""
 
 
+def _fans(run: Run, at: ast.AST, positional: Arguments, named: Named) -> tuple[int, int]:
+    tensor = positional[0] if positional else named["tensor"]
+    if not isinstance(tensor, Tensor) or tensor.dim() < 2:
+        run.fail(at, "fan in and fan out need a tensor with at least two dimensions.")
+    found: tuple[int, int] = nn.init._calculate_fan_in_and_fan_out(tensor)
+    return found
+
+
+def _tuple_of(count: int) -> Callable[[Run, ast.AST, Arguments, Named], Any]:
+    """Return a function that repeats a value that is no sequence, such as a size of a kernel."""
+
+    def compute(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+        value = positional[0]
+        is_sequence = isinstance(value, str | list | tuple | range | dict | set | Tensor)
+        return tuple(listed(run, at, value)) if is_sequence else (value,) * count
+
+    return compute
+
+
 HELPERS = {
     **HELPERS,
+    "torch.nn.init._calculate_fan_in_and_fan_out": Native("_calculate_fan_in_and_fan_out", _fans, "tensor"),
+    **{
+        f"torch.nn.modules.utils.{name}": Native(name, _tuple_of(count), "value, /")
+        for name, count in (("_single", 1), ("_pair", 2), ("_triple", 3), ("_quadruple", 4))
+    },
+    **{
+        f"torch.jit.{name}": Native(f"torch.jit.{name}", lambda run, at, positional, named: False, "")
+        for name in ("is_scripting", "is_tracing")
+    },
+    "torch.get_default_dtype": Native(
+        "torch.get_default_dtype", lambda run, at, positional, named: torch.float32, ""
+    ),
+    # For `isinstance` only.
+    "collections.abc.Iterable": Iterable,
+    "collections.abc.Sequence": Sequence,
+    "collections.abc.Mapping": Mapping,
+    "numbers.Number": numbers.Number,
     **ITERATORS,
     **RANDOM,
     **RECORDS,

@@ -436,7 +436,13 @@ METHODS: Mapping[type, Mapping[str, Native]] = {
     },
     torch.Size: {"numel": _plain("numel", torch.Size.numel)},
     tuple: {name: _plain(name, getattr(tuple, name)) for name in ("index", "count")},
-    set: {"add": _changing("add", set.add)},
+    set: {
+        **{name: _changing(name, getattr(set, name)) for name in ("add", "discard", "remove", "clear")},
+        **{
+            name: _plain(name, getattr(set, name))
+            for name in ("union", "intersection", "difference", "issubset", "issuperset", "copy")
+        },
+    },
     nn.Sequential: {name: _insert_checked(name) for name in ("append", "extend", "insert", "pop")},
     nn.ModuleList: {name: _insert_checked(name) for name in ("append", "extend", "insert", "pop")},
     nn.ParameterList: {name: _insert_checked(name) for name in ("append", "extend")},

@@ -34,6 +34,10 @@ MODULES: Mapping[str, str] = {
     "torch.nn.utils.rnn": "torch.nn.utils.rnn",
     "torch.nn.utils.parametrizations": "torch.nn.utils.parametrizations",
     "torch.nn.parameter": "torch.nn",
+    "torch.nn.modules.utils": "torch.nn.modules.utils",
+    "torch.jit": "torch.jit",
+    "collections.abc": "collections.abc",
+    "numbers": "numbers",
     "torch.nn.modules": "torch.nn",
     **{
         f"torch.nn.modules.{name}": "torch.nn"

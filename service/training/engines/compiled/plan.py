@@ -91,7 +91,8 @@ def _capacity(batches: Batches, draws: EpochDraws[Draw]) -> int:
 
 
 def _trace_gradients(components: Components, size: int) -> Trace:
-    """Trace the forward and backward pass of a batch of `size` rows."""
+    """Trace the forward and backward pass of a batch of `size` rows, in training mode."""
+    components.model.train()
     return _trace(components, components.train.take(slice(0, size)), gradients=True)
 
 
