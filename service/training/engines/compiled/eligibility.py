@@ -51,7 +51,6 @@ def work_of(candidate: Candidate) -> Work:
 
 
 def _trace(candidate: Candidate, loss_fn: nn.Module, gradients: bool) -> Trace:
-    # A GPU's policy of autocast leads to the same number of operators, up to a few casts.
     precision = candidate.key.precision
     return trace(candidate.model, loss_fn, candidate.batch, gradients, candidate.roles, precision)
 
@@ -90,11 +89,8 @@ def _operations(node: fx.Node) -> int:
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
     found = [*_of_layers(candidate.model), *_of_classes(candidate)]
-    if candidate.key.precision != "float32" and any(
-        isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in candidate.model.modules()
-    ):
-        detail = "The compiled engine computes recurrent layers in float32 only."
-        found.append(FieldError("#/precision", detail))
+    if candidate.key.precision != "float32":
+        found += _of_precision(candidate)
     if candidate.units is not None and candidate.units.computed and candidate.units.steps > MAX_STEPS:
         detail = "The compiled engine does not support several `log1p` of one target."
         found.append(FieldError("#/data/transforms", detail))
@@ -105,6 +101,14 @@ def objections(candidate: Candidate) -> list[FieldError]:
         )
         found.append(FieldError("#/architecture", detail))
     return found
+
+
+def _of_precision(candidate: Candidate) -> Iterator[FieldError]:
+    if candidate.on_gpu:  # its autocast has a policy of its own
+        yield FieldError("#/precision", "The compiled engine computes in bfloat16 on a CPU only.")
+    if any(isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in candidate.model.modules()):
+        detail = "The compiled engine computes recurrent layers in float32 only."
+        yield FieldError("#/precision", detail)
 
 
 def _of_classes(candidate: Candidate) -> Iterator[FieldError]:

@@ -114,7 +114,6 @@ def _trace(components: Components, samples: Samples, gradients: bool) -> Trace:
         gradients,
         components.roles,
         components.precision,
-        components.device.type,
     )
 
 

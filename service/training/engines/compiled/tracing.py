@@ -73,7 +73,6 @@ def trace(
     gradients: bool,
     roles: OutputRoles = SINGLE_OUTPUT,
     precision: str = "float32",
-    device_type: str = "cpu",
 ) -> Trace:
     """Trace one pass over a batch.
 
@@ -84,7 +83,6 @@ def trace(
         gradients: Whether to trace the backward pass too.
         roles: The outputs of the model that the loss takes.
         precision: `float32`, or `bfloat16` for forward pass and loss under autocast.
-        device_type: The type of the device whose policy autocast follows.
 
     Raises:
         NotImplementedError: An operator has no meta kernel, or makes a constant without values.
@@ -99,7 +97,7 @@ def trace(
     def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
         passed = with_gradients(tuple(inputs)) if differentiates(loss_fn) else tuple(inputs)
-        with torch.autocast(device_type, torch.bfloat16, enabled=is_rounded):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_rounded):
             result = functional_call(model, _without_prefix(named, ""), passed)
             outputs.clear()
             outputs.update(roles.layout.named(result))
@@ -114,8 +112,8 @@ def trace(
         trained[:] = [name for name, each in zip(trainable, found, strict=True) if each is not None]
         return [loss, *outputs.values(), *(each for each in found if each is not None), *weight]
 
-    # Autocast has no policy for the meta device; fake tensors follow that of their device.
-    like = partial(_fake, FakeTensorMode(allow_non_fake_inputs=True), device_type) if is_rounded else _meta
+    # Autocast has no policy for the meta device; fake tensors follow that of the CPU.
+    like = partial(_fake, FakeTensorMode(allow_non_fake_inputs=True)) if is_rounded else _meta
     state = [like(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([like(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     # Attention in operators of its formula: the fused ones of a device are single kernels.
@@ -233,9 +231,9 @@ def _meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta").detach()
 
 
-def _fake(mode: FakeTensorMode, device_type: str, tensor: Tensor) -> Tensor:
+def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
     with mode:
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device=device_type)
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
 
 
 @cache

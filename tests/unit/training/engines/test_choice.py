@@ -10,6 +10,7 @@ import torch
 from service.errors import InvalidRequest
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.choice import GPU, MIN_STEPS, Choice, EngineChooser
+from service.training.engines.compiled import eligibility
 from service.training.engines.optional import runs_jax
 from tests.support.toys import NET, Layers, ToyData, engine, samples, training
 
@@ -185,6 +186,15 @@ def test_unsupported_features(feature: str) -> None:
     remedied = f"{detail} Use the engine `eager` or `auto`."
     assert [(error.pointer, error.detail) for error in raised.value.errors] == [(pointer, remedied)]
     assert EngineChooser().choose("auto", make()) == Choice("eager", detail)
+
+
+def test_bfloat16_on_a_gpu_is_eager() -> None:
+    """Autocast has another policy on a GPU than on a CPU."""
+    (error,) = eligibility.objections(candidate(precision="bfloat16", on_gpu=True))
+    assert (error.pointer, error.detail) == (
+        "#/precision",
+        "The compiled engine computes in bfloat16 on a CPU only.",
+    )
 
 
 def test_all_objections_are_reported_at_once() -> None:

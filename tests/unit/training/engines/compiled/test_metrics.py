@@ -204,6 +204,13 @@ def test_metrics_of_whole_batches(programs: ProgramCache) -> None:
     assert_same_values([make("labels", 5, drop_last=True) for _ in range(2)], programs)
 
 
+def test_survival(programs: ProgramCache) -> None:
+    """The loss of a survival analysis and its concordance agree, batch by batch."""
+    times = samples(lambda y: torch.stack([y[:, 0].abs().round() + 1, (y[:, 1] > 0).float()], 1), 23, 9)
+    made = [components("CoxPHLoss", net(1), times, ["concordance_index"], 5) for _ in range(2)]
+    assert_same_values(made, programs)
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_metrics_of_missing_labels(outputs: int, programs: ProgramCache) -> None:
     """Missing targets of a classification count in no metric."""
