@@ -629,17 +629,8 @@ CONSTANTS: Mapping[str, Any] = {
     **{f"torch.{name}": getattr(torch, name) for name in ("pi", "e", "inf", "nan", "newaxis", *DTYPES)},
 }
 
-# Accepted spellings of the modules `torch`, `F` and `math`.
-MODULES: Mapping[str, str] = {
-    "torch": "torch",
-    "math": "math",
-    "F": "F",
-    "torch.nn.functional": "F",
-    "nn.functional": "F",
-}
-
 # Names that inputs and variables cannot have.
-RESERVED_NAMES = frozenset({"self", "nn", *(name for name in MODULES if "." not in name)})
+RESERVED_NAMES = frozenset({"self", "torch", "nn", "F", "math"})
 
 # Attributes of a tensor, of the pair that functions such as `x.max(dim=1)` return, and of the limits that
 # `torch.finfo(x.dtype)` returns.

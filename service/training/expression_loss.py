@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from service.architectures.text.body import Body, read_body
 from service.architectures.text.errors import GrammarError
 from service.architectures.text.evaluation import Observer
+from service.architectures.text.expression_translation import REFUSED_NAMES
 from service.architectures.text.names import DEFAULT_IMPORTS
 from service.architectures.text.syntax import parse
-from service.architectures.text.translation import REFUSED_NAMES
 from service.specs.architecture import MAX_FORWARD_CHARACTERS
 from service.specs.base import list_names
 

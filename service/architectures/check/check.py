@@ -93,8 +93,10 @@ def check(
         raise InvalidRequest(errors=[FieldError(pointer, detail)])
     trace, stand_in_model, outputs = _run(spec, inputs, location)
     _raise_if_any(trace.errors)
-    if len(outputs) > 1 or any(getattr(each, "inplace", False) for each in stand_in_model.modules()):
-        # In evaluation a Dropout returns its input itself; an in-place layer behind it overwrites the data.
+    may_write = any(getattr(each, "inplace", False) for each in stand_in_model.modules())
+    if len(outputs) > 1 or may_write:
+        # A text may branch on the mode. In evaluation a Dropout returns its input itself; an in-place layer
+        # behind it overwrites the data.
         eval_trace, _, in_evaluation = _run(spec, inputs, location, training=False)
         _raise_if_any(eval_trace.errors)
         _raise_if_any(_mode_errors(spec, outputs, in_evaluation, pointer))
@@ -108,7 +110,9 @@ def check(
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         module = build(read_architecture(complete))
     text_pointer = pointer_to(pointer, _TEXTS[type(spec)]) if type(spec) in _TEXTS else pointer
-    if _has_text(spec):  # which may read `self.training` and the size of the batch
+    if has_class(spec) or (
+        _has_text(spec) and may_write
+    ):  # which may read `self.training` and the size of the batch
         trace.warnings.extend(evaluation_findings(module, trace.inputs, text_pointer))
     if _has_text(spec) and (trace.batch_size or 0) > 1:
         reason = single_sample_error(module, trace.inputs, per_sample, declared_names(spec))

@@ -115,6 +115,7 @@ class _Writer:
         self._names: dict[str, list[str | None]] = {}  # of the classes that are constructed, by text
         self._taken = set(NAMES_IN_SOURCE)
         self._has_future = False
+        self._nesting = 0  # of the modules around the current one
         self._needs_arguments_class = False
         self._needs_initialized_function = False
 
@@ -205,6 +206,8 @@ class _Writer:
         text, errors = read_forward(spec)
         if text is None:
             raise ValueError(f"The forward text has errors; check the spec before exporting it: {errors}")
+        is_outermost = not self._nesting
+        self._nesting += 1
         members = [
             *(f"self.{name} = {_constant(value)}" for name, value in spec.constants.items()),
             *(
@@ -219,14 +222,17 @@ class _Writer:
                 for line in _member(name, self._node(node, 2), "Module", spec.submodules)
             ),
         ]
+        self._nesting -= 1
         arguments = ", ".join(("self", *text.inputs))
+        # The caller of the model keeps its tensors, as data keeps its values here.
+        copies = [f"{name} = {name}.clone()" for name in text.inputs if is_outermost and updates_inputs(spec)]
         lines = [
             "nn.Module):",
             f"{INDENT}def __init__(self):",
             *_indented(["super().__init__()", *members], 2),
             "",
             f"{INDENT}def forward({arguments}):",
-            *_indented(str(text).splitlines(), 2),
+            *_indented([*copies, *str(text).splitlines()], 2),
         ]
         return self._add_class(spec.class_name, "\n".join(lines) + "\n")
 
@@ -282,6 +288,17 @@ def _class_specs(spec: Node) -> Iterator[ClassSpec]:
     elif not isinstance(spec, LayerSpec):
         for _, node, _ in children(spec, ROOT):
             yield from _class_specs(node)
+
+
+def updates_inputs(spec: Node) -> bool:
+    """Return whether a text inside of a node has a statement `x += …` of an input."""
+    if isinstance(spec, SequentialSpec):
+        return any(map(updates_inputs, spec.layers))
+    if not isinstance(spec, ModuleSpec):
+        return False
+    text, _ = read_forward(spec)
+    assert text is not None
+    return text.updates_inputs or any(map(updates_inputs, spec.submodules.values()))
 
 
 def _indented(lines: list[str], level: int) -> Iterator[str]:

@@ -9,9 +9,10 @@ import torch
 
 from service.architectures.text.errors import GrammarError
 from service.architectures.text.evaluation import Frame, Observer, Run
+from service.architectures.text.mentions import assigned
 from service.architectures.text.statements import Block
 from service.architectures.text.syntax import Text, parse
-from service.architectures.text.translation import Translator, assigned
+from service.architectures.text.translation import Translator
 
 GRADIENT = "torch.autograd.grad"
 

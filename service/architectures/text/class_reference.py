@@ -20,13 +20,13 @@ from service.architectures.text.evaluation import (
     MAX_ELEMENTS,
     MAX_STEPS,
 )
+from service.architectures.text.expression_translation import REFUSED_NAMES, REMEDIES
 from service.architectures.text.functions import IN_PLACE, INITIALIZATION
 from service.architectures.text.guards import MAX_PIECES
 from service.architectures.text.methods import METHODS, MODULE_METHODS
 from service.architectures.text.names import MODULES
 from service.architectures.text.operators import MAX_EXPONENT, MAX_SEQUENCE_LENGTH
 from service.architectures.text.syntax import MAX_BRACKETS, MAX_CLASS_NODES, MAX_LEVELS
-from service.architectures.text.translation import REFUSED_NAMES, REMEDIES
 from service.specs.architecture import MAX_SOURCE_CHARACTERS
 
 HEAD = f"""# The text of a class

@@ -23,15 +23,17 @@ from fitserve.describe.functions import (
 from service.architectures.text.calls import argument_error
 from service.architectures.text.errors import GrammarError
 from service.architectures.text.evaluation import Frame, Observer, Run
+from service.architectures.text.expression_translation import UNDEFINED
 from service.architectures.text.expressions import Call, Constant, Expression
 from service.architectures.text.functions import REFUSED
 from service.architectures.text.inputs import DEFAULT_INPUT, free_names, is_valid_name
 from service.architectures.text.members import Entries, Members, Value, starts_at_self
+from service.architectures.text.mentions import assigned
 from service.architectures.text.methods import METHODS, MODULE_METHODS, TENSOR_METHODS
 from service.architectures.text.printing import print_expression, print_statements
 from service.architectures.text.statements import Block, NameTarget, Statement, Target, Update
 from service.architectures.text.syntax import Method, Text, parse
-from service.architectures.text.translation import UNDEFINED, Translator, assigned
+from service.architectures.text.translation import Translator
 from service.architectures.text.updates import NameUpdate
 from service.architectures.text.values import Definition, Parameters, Record
 from service.specs.architecture import Constant as ConstantValue
@@ -52,6 +54,12 @@ REMEDIES: Mapping[type[ast.stmt], str] = {
     ),
     ast.ClassDef: "Classes cannot be defined here; declare a `module` under `submodules`.",
 }
+# Statements and expressions by which passes may differ, as in training and evaluation.
+_STRAIGHT = ast.Assign | ast.AnnAssign | ast.Expr | ast.Return | ast.Pass | ast.Delete
+_BRANCHING = (
+    *(ast.IfExp, ast.BoolOp, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 _DEVICE = "the job's `device` decides where the model runs."
 _RETURN = "The text must `return` the output of the module."
 
@@ -65,12 +73,14 @@ class Forward:
         inputs: Names of the inputs, without `self`.
         definition: The method.
         statements: Its statements, to print them.
+        is_straight: Whether all passes run the same operations, and none of them in place.
     """
 
     text: Text
     inputs: tuple[str, ...]
     definition: Definition
     statements: tuple[ast.stmt, ...]
+    is_straight: bool
 
     @property
     def updates_inputs(self) -> bool:
@@ -146,7 +156,8 @@ def read_forward(spec: ModuleSpec) -> tuple[Forward | None, list[GrammarError]]:
     if translator.errors:
         return None, translator.errors
     definition = Definition("forward", method.statements[0], Parameters((_SELF, *inputs)), block)
-    return Forward(method.text, inputs, definition, tuple(method.statements)), []
+    statements = tuple(method.statements)
+    return Forward(method.text, inputs, definition, statements, translator.is_straight), []
 
 
 def read_inputs(spec: ModuleSpec) -> tuple[str, ...] | None:
@@ -223,9 +234,11 @@ class ForwardTranslator(Translator):
 
     Attributes:
         members: The members of the module.
+        is_straight: Whether the translated statements are without branches, loops and changes in place.
     """
 
     members: Members
+    is_straight: bool = True
     _called: set[int] = field(default_factory=set)  # syntax nodes, by `id`
     _owners: set[int] = field(default_factory=set)
 
@@ -239,6 +252,7 @@ class ForwardTranslator(Translator):
             raise self.error(node, REMEDIES[type(node)])
         if isinstance(node, ast.FunctionDef):
             self._check_parameters(node.args)
+        self.is_straight &= isinstance(node, _STRAIGHT)
         translated = Translator.statement(self, node)
         # In a nested function, an update is Python's: its caller may have the tensor, too.
         if isinstance(translated, Update) and isinstance(translated.target, NameTarget) and self.is_outermost:
@@ -255,6 +269,7 @@ class ForwardTranslator(Translator):
             self._check_name(node, node.id)
         elif isinstance(node, ast.Attribute):
             self._check_chain(node)
+        self.is_straight &= isinstance(node, ast.Name | ast.Tuple | ast.List)
         return Translator.target(self, node)
 
     def expression(self, node: ast.expr) -> Expression:
@@ -274,6 +289,7 @@ class ForwardTranslator(Translator):
             self._check_parameters(node.args)
         elif isinstance(node, ast.NamedExpr):
             self._check_name(node.target, node.target.id)
+        self.is_straight &= not isinstance(node, _BRANCHING)
         translated = Translator.expression(self, node)
         if isinstance(node, ast.Call) and isinstance(translated, Call):
             self._check_call(node, translated.called)
@@ -348,6 +364,10 @@ class ForwardTranslator(Translator):
         name = function.name.rpartition(".")[2]
         if name in REFUSED:
             raise self.error(node, f"`{function.name}` is not supported: {REFUSED[name]}.")
+        is_full = len(node.args) >= function.positional or any(
+            each.arg == "inplace" for each in node.keywords
+        )
+        self.is_straight &= "inplace" not in function.parameters or not is_full
         given = [] if any(isinstance(each, ast.Starred) for each in node.args) else node.args
         named = [keyword.arg for keyword in node.keywords if keyword.arg is not None]
         if message := argument_error(function, len(given), named):
@@ -355,6 +375,7 @@ class ForwardTranslator(Translator):
 
     def _check_method(self, node: ast.Call, name: str) -> None:
         """Check the name of a method of a value, whose type only a run knows."""
+        self.is_straight &= not name.endswith("_")
         if name in self.members.names or self.members.has_class:
             return
         if name in REFUSED:

@@ -110,7 +110,6 @@ class ForwardModule(nn.Module):
     """
 
     __method__: ClassVar[ForwardMethod]
-    inplace = True  # a text may write into a tensor, as a layer with `inplace` does
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Evaluate the text.
@@ -137,6 +136,11 @@ class ForwardModule(nn.Module):
     def constants(self) -> Mapping[str, Constant]:
         """Constants by name."""
         return self.__method__.constants
+
+    @property
+    def inplace(self) -> bool:
+        """Whether `forward` may write into a tensor, as a layer with `inplace` does."""
+        return not self.__method__.text.is_straight
 
     @property
     def forward_inputs(self) -> tuple[str, ...]:

@@ -21,44 +21,41 @@ class Operator:
     Attributes:
         symbol: The operator as it is written.
         compute: Computes the result from one or two operands.
-        precedence: Binding strength; a larger number binds tighter, in the order of Python's grammar.
     """
 
     symbol: str
     compute: Callable[..., Any]
-    precedence: int
 
 
-COMPARISON_PRECEDENCE = 1
 # By the class name of the operator's syntax node.
 BINARY: Mapping[str, Operator] = {
-    name: Operator(symbol, compute, precedence)
-    for name, symbol, compute, precedence in (
-        ("Eq", "==", operator.eq, COMPARISON_PRECEDENCE),
-        ("NotEq", "!=", operator.ne, COMPARISON_PRECEDENCE),
-        ("Lt", "<", operator.lt, COMPARISON_PRECEDENCE),
-        ("LtE", "<=", operator.le, COMPARISON_PRECEDENCE),
-        ("Gt", ">", operator.gt, COMPARISON_PRECEDENCE),
-        ("GtE", ">=", operator.ge, COMPARISON_PRECEDENCE),
-        ("BitOr", "|", operator.or_, 2),
-        ("BitXor", "^", operator.xor, 3),
-        ("BitAnd", "&", operator.and_, 4),
-        ("LShift", "<<", operator.lshift, 5),
-        ("RShift", ">>", operator.rshift, 5),
-        ("Add", "+", operator.add, 6),
-        ("Sub", "-", operator.sub, 6),
-        ("Mult", "*", operator.mul, 7),
-        ("Div", "/", operator.truediv, 7),
-        ("FloorDiv", "//", operator.floordiv, 7),
-        ("Mod", "%", operator.mod, 7),
-        ("MatMult", "@", operator.matmul, 7),
-        ("Pow", "**", operator.pow, 9),
+    name: Operator(symbol, compute)
+    for name, symbol, compute in (
+        ("Eq", "==", operator.eq),
+        ("NotEq", "!=", operator.ne),
+        ("Lt", "<", operator.lt),
+        ("LtE", "<=", operator.le),
+        ("Gt", ">", operator.gt),
+        ("GtE", ">=", operator.ge),
+        ("BitOr", "|", operator.or_),
+        ("BitXor", "^", operator.xor),
+        ("BitAnd", "&", operator.and_),
+        ("LShift", "<<", operator.lshift),
+        ("RShift", ">>", operator.rshift),
+        ("Add", "+", operator.add),
+        ("Sub", "-", operator.sub),
+        ("Mult", "*", operator.mul),
+        ("Div", "/", operator.truediv),
+        ("FloorDiv", "//", operator.floordiv),
+        ("Mod", "%", operator.mod),
+        ("MatMult", "@", operator.matmul),
+        ("Pow", "**", operator.pow),
     )
 }
 UNARY: Mapping[str, Operator] = {
-    "USub": Operator("-", operator.neg, 8),
-    "UAdd": Operator("+", operator.pos, 8),
-    "Invert": Operator("~", operator.invert, 8),
+    "USub": Operator("-", operator.neg),
+    "UAdd": Operator("+", operator.pos),
+    "Invert": Operator("~", operator.invert),
 }
 
 

@@ -15,10 +15,11 @@ from service.architectures.text.calls import call
 from service.architectures.text.constructors import check_size
 from service.architectures.text.errors import ForwardError, GrammarError, SourceLocation
 from service.architectures.text.evaluation import Frame, Observer, Run
+from service.architectures.text.mentions import assigned, mentioned_names
 from service.architectures.text.names import ANNOTATIONS, Unavailable, imported_names, resolve
 from service.architectures.text.statements import Statement
 from service.architectures.text.syntax import BYTE_ORDER_MARK, Text, parse_module
-from service.architectures.text.translation import Translator, assigned, mentioned_names
+from service.architectures.text.translation import Translator
 from service.architectures.text.value_reads import has_drawn
 from service.architectures.text.values import (
     ITERATOR,

@@ -14,12 +14,12 @@ from fitserve.describe.functions import (
     TENSOR_ATTRIBUTES,
 )
 from service.architectures.text.evaluation import MAX_STEPS
+from service.architectures.text.expression_translation import MAX_STRING_LENGTH
 from service.architectures.text.forward import REMEDIES
 from service.architectures.text.functions import FUNCTIONS, REFUSED
 from service.architectures.text.guards import MAX_PIECES
 from service.architectures.text.operators import BINARY, MAX_EXPONENT, MAX_SEQUENCE_LENGTH, UNARY
 from service.architectures.text.syntax import MAX_BRACKETS, MAX_LEVELS, MAX_NODES
-from service.architectures.text.translation import MAX_STRING_LENGTH
 from service.specs.architecture import MAX_FORWARD_CHARACTERS
 
 HEAD = """# Forward texts

@@ -154,6 +154,9 @@ def test_an_update_leaves_alone_what_nothing_else_has(lines: str) -> None:
     ).spec
     inputs = torch.ones(4, 3)
     build(read_architecture(spec))(inputs).sum().backward()
+    names: dict[str, Any] = {}
+    exec(to_source(read_architecture(spec)), names)
+    names["model"](inputs)
     assert inputs.eq(1).all()
 
 
