@@ -65,6 +65,9 @@ def _is_shared(tensor: Tensor, frame: Frame, name: str) -> bool:
 
 
 def _memory(tensor: Tensor) -> int:
+    """Return the address of the storage of a tensor, also of one that `torch.func` transforms."""
+    while torch._C._functorch.is_batchedtensor(tensor) or torch._C._functorch.is_gradtrackingtensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
     return int(tensor.untyped_storage()._cdata)
 
 
