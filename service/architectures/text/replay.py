@@ -12,7 +12,7 @@ not know, a function that reads values, or whose result has a shape that depends
 
 import ast
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -215,6 +215,8 @@ class Replays:
             )
             if tensor.is_meta or (tensor.is_cuda and torch.cuda.is_current_stream_capturing()):
                 return None
+        if len(inputs) > 1:
+            parts += _aliases(inputs.values())
         device = tensor.device.type if inputs else "cpu"
         parts += [module.training for module in modules]
         parts += (
@@ -223,6 +225,13 @@ class Replays:
             torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
         )
         return tuple(parts)
+
+
+def _aliases(inputs: Collection[Tensor]) -> list[int]:
+    """Return the position of the first input that is each one, and of the first that has its memory."""
+    firsts: dict[Any, int] = {}
+    keys = [key for each in inputs for key in (id(each), (each.untyped_storage()._cdata,))]
+    return [firsts.setdefault(key, position) for position, key in enumerate(keys)]
 
 
 def _has_hooks(module: Any) -> bool:

@@ -161,6 +161,16 @@ def test_other_passes_are_not_replayed() -> None:
     assert is_replayed(model, X)
 
 
+@pytest.mark.parametrize("forward", ["return self.layer(x) - y", "return x if x is y else y * 2"])
+def test_inputs_that_are_one_tensor_are_another_pass(forward: str) -> None:
+    """A pass whose inputs are the same tensor is no record of one whose inputs differ, and vice versa."""
+    text = net(forward).replace("forward(self, x)", "forward(self, x, y)")
+    model, other = model_of(text), X * 2 + 1
+    for inputs in [(X, X)] * 3 + [(X, other)] * 3 + [(X, X)]:
+        wanted = evaluated(text, lambda model, inputs=inputs: model(*inputs))
+        torch.testing.assert_close(model(*inputs), wanted, rtol=0, atol=0)
+
+
 def test_a_replay_takes_the_current_parameters() -> None:
     """Parameters may be loaded, replaced or converted between two passes."""
     model = replayed(net("return self.layer(x) + self.kept", "self.kept = torch.ones(3)"), X)
