@@ -90,6 +90,10 @@ bench-all: $(INSTALLED) ## run all benchmarks: also H2O-3 (needs Java), recordin
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 	@$(BIN)/python -m benchmarks.beyond_memory
 
+.PHONY: bench-engines
+bench-engines: $(INSTALLED) ## compare the engines on typical trainings (ARGS="LSTM digits" for some)
+	@$(BIN)/python -m benchmarks.engines $(ARGS)
+
 .PHONY: bench-gpu
 bench-gpu: $(INSTALLED) ## run the benchmarks of a GPU
 	@$(BIN)/python -m benchmarks.gpu
