@@ -194,10 +194,10 @@ def _meta(tensor: Tensor) -> Tensor:
 
 def _seconds(make: Callable[[], Stepper[Any]]) -> float:
     """Return the seconds that an engine takes from its construction to the end of its training."""
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in train(make()):
         pass
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def measure(net: Net, engines: EngineFactory, chooser: EngineChooser, rounds: int = ROUNDS) -> Measured:
