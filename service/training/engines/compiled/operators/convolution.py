@@ -1,5 +1,7 @@
 """Convolutions, plain and transposed, in any number of dimensions."""
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +10,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Sizes = Sequence[int]
+
+# Of a small kernel, XLA computes the matrix product with the shifted inputs faster than its convolution on a
+# CPU, above all with few channels per group. The shifted inputs are copies.
+MAX_SHIFTS = 25
+MAX_SHIFTED_ELEMENTS = 2**24
 
 
 def _convolution(
@@ -24,12 +31,40 @@ def _convolution(
     """Convolve x [B, C, …] with weight [out, C / groups, …], or [C, out / groups, …] if transposed."""
     if transposed:
         result = _transposed(x, weight, stride, padding, dilation, output_padding, groups)
+    elif _is_small(x, weight):
+        result = _shifted(x, weight, stride, padding, dilation, groups)
     else:
         widths = [(width, width) for width in padding]
         result = lax.conv_general_dilated(
             x, weight, stride, widths, rhs_dilation=dilation, feature_group_count=groups
         )
     return result if bias is None else result + jnp.reshape(bias, (1, -1) + (1,) * len(stride))
+
+
+def _is_small(x: Array, weight: Array) -> bool:
+    shifts = math.prod(weight.shape[2:])
+    is_on_cpu = jax.default_backend() == "cpu"
+    return is_on_cpu and shifts <= MAX_SHIFTS and shifts * x.size <= MAX_SHIFTED_ELEMENTS
+
+
+def _shifted(x: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
+    """Compute a convolution as the product of its kernel with the input shifted to each kernel element."""
+    batch, channels = x.shape[:2]
+    kernel = weight.shape[2:]
+    padded = jnp.pad(x, [(0, 0), (0, 0), *((width, width) for width in padding)])
+    sizes = [
+        (size - step * (reach - 1) - 1) // jump + 1
+        for size, reach, jump, step in zip(padded.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    shifts = []
+    for element in itertools.product(*map(range, kernel)):
+        first = [index * step for index, step in zip(element, dilation, strict=True)]
+        end = [at + (size - 1) * jump + 1 for at, size, jump in zip(first, sizes, stride, strict=True)]
+        shifts.append(lax.slice(padded, (0, 0, *first), (batch, channels, *end), (1, 1, *stride)))
+    # [B, groups, C / groups · kernel elements, positions]
+    columns = jnp.reshape(jnp.stack(shifts, 2), (batch, groups, -1, math.prod(sizes)))
+    rows = jnp.reshape(weight, (groups, weight.shape[0] // groups, -1))
+    return jnp.reshape(jnp.einsum("gok,bgkp->bgop", rows, columns), (batch, -1, *sizes))
 
 
 def _transposed(
