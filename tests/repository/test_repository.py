@@ -41,14 +41,15 @@ PART_OF = {
 # Files that compile a text and never run the result: for the rules that a compiler checks, and to
 # compare a source with the code of a function.
 COMPILING = {"service/architectures/text/syntax.py", "fitserve/describe/class_source.py"}
+# Programs that use generated clients, which run in an environment of their own, and texts of clients.
+NOT_OURS = ("tests/clients/node_modules", "tests/clients/programs", "tests/classes/sources")
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 
 def sources(*folders: str) -> list[Path]:
-    """Return the Python files in folders and their subfolders."""
+    """Return the Python files in folders and their subfolders that are part of the project's own code."""
     paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    # Programs that use generated clients run in an environment of their own.
-    return [path for path in paths if not {"node_modules", "programs"} & set(path.parts)]
+    return [path for path in paths if not any(path.is_relative_to(ROOT / each) for each in NOT_OURS)]
 
 
 def names(requirements: list[Requirement]) -> set[str]:
