@@ -25,7 +25,8 @@ EAGER = set(re.findall(r"^\| `nn\.(\w+)` \|", PAGE.read_text(), re.MULTILINE))
 MODULES = {info.module_cls.__name__: info for info in module_db}
 BATCHED = {"MultiLabelMarginLoss", "MultiMarginLoss"}  # the rewritten losses take batches only
 FRACTIONAL = {"FractionalMaxPool2d", "FractionalMaxPool3d"}  # their inputs in these tests are invalid
-STEPS, RATE = 50, 0.01
+STEPS, RATE = 50, 1e-4
+INPUT = object()  # the place of a tensor among the arguments of a call
 
 
 class Called(nn.Module):
@@ -35,7 +36,7 @@ class Called(nn.Module):
         super().__init__()
         self.layer = traceable_loss(layer)
         leaves, self.structure = pytree.tree_flatten(arguments)
-        self.leaves = [None if isinstance(each, Tensor) else each for each in leaves]
+        self.leaves = [INPUT if isinstance(each, Tensor) else each for each in leaves]
         self.factors = nn.ParameterList(
             torch.ones_like(each) if each.requires_grad else torch.ones(())
             for each in leaves
@@ -49,7 +50,7 @@ class Called(nn.Module):
             x * factor if is_scaled else x
             for x, factor, is_scaled in zip(inputs, self.factors, self.is_scaled, strict=True)
         )
-        leaves = [next(scaled) if each is None else each for each in self.leaves]
+        leaves = [next(scaled) if each is INPUT else each for each in self.leaves]
         positional, named = pytree.tree_unflatten(leaves, self.structure)
         outputs = pytree.tree_leaves(self.layer(*positional, **named))
         return torch.cat([each.reshape(-1) for each in outputs if isinstance(each, Tensor)])
