@@ -21,7 +21,7 @@ from typing_extensions import TypeAliasType
 from service.specs.base import Spec, did_you_mean
 from service.specs.component import Init
 from service.specs.habits import form_advice
-from service.specs.names import LayerType
+from service.specs.names import LAYERS, LayerType
 
 # A layer's name is a segment of its parameters' names, which are joined with ".".
 LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$")]
@@ -263,6 +263,10 @@ def _explain_other_forms(value: Any) -> Any:
         raise ValueError('The text of a class is sent as {"type": "class", "source": "…"}.')
     is_layer = isinstance(value, dict) and isinstance(value.get("type"), str)
     is_layer = is_layer and value["type"] not in CONTAINERS and not did_you_mean(value["type"], CONTAINERS)
+    if is_layer and value["type"] not in LAYERS:
+        name = value["type"]
+        hint = did_you_mean(name, LAYERS) or f" is neither a container nor a layer; send {_EXAMPLE}."
+        raise ValueError(f"`{name}`{hint}")
     if is_layer or isinstance(value, list):
         found = "a list of layers" if isinstance(value, list) else f"the layer `{value['type']}`"
         layers = json.dumps([value] if is_layer else value)

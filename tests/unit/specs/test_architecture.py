@@ -26,6 +26,11 @@ def test_outputs_have_distinct_names_like_variables(names: list[str]) -> None:
     ("document", "words"),
     [
         ({"type": "Linear", "out_features": 1}, 'send {"type": "sequential", "layers": [{"type": "Linear", '),
+        ({"type": "linear"}, "`linear`: did you mean `Linear`?"),
+        (
+            {"type": "mlp"},
+            '`mlp` is neither a container nor a layer; send {"type": "sequential", "layers": [{',
+        ),
         ([{"type": "Tanh"}], 'send {"type": "sequential", "layers": [{"type": "Tanh"}]}'),
         ({"layers": [{"type": "Tanh"}]}, '`type` is required: write "type": "sequential".'),
         ({"forward": "return x"}, '`type` is required: write "type": "module".'),
