@@ -59,6 +59,12 @@ def check_comparisons(training: TrainingSpec, batches: Batches, targets: Tensor)
     return []
 
 
+_OVERWRITTEN = (
+    "a tensor that the backward pass needs is changed in place after it was used. Use a copy, as `.clone()` "
+    "makes one, or do not change it in place"
+)
+
+
 def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list[FieldError]:
     """Run training steps on the meta device, and report the error that PyTorch raises.
 
@@ -88,7 +94,8 @@ def _step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        return str(error).splitlines()[0].rstrip(".")
+        reason = str(error).splitlines()[0].rstrip(".")
+        return _OVERWRITTEN if "modified by an inplace operation" in reason else reason
     return None
 
 

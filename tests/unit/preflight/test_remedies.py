@@ -84,3 +84,23 @@ def test_remedies_lead_to_a_valid_request(plan: Plan, features: list[str], targe
     for name, kind in zip(names, features, strict=True):  # numbers never become categories
         is_number = not {"words", "codes", "dates", "booleans"} & {*kind.split()}
         assert not is_number or result.encoding.types[name] == "numeric", kind
+
+
+def test_a_tensor_that_is_changed_after_its_use_is_copied(plan: Plan) -> None:
+    """Changing in place what the backward pass needs is refused; a copy, as the message says, works."""
+    forward = "y = self.a(x) * self.scale\nself.scale = self.scale * 0.9\nreturn y"
+    architecture = {
+        "type": "module",
+        "submodules": {"a": {"type": "Linear", "out_features": 1}},
+        "buffers": {"scale": "torch.ones(1)"},
+        "forward": forward,
+    }
+    request: dict[str, Any] = {
+        "data": {"inputs": [[1.0], [2.0], [3.0], [4.0]], "targets": [[1.0], [2.0], [3.0], [4.0]]},
+        "architecture": architecture,
+        "training": {"loss": "MSELoss", "optimizer": "SGD", "epochs": 1},
+    }
+    (detail,) = (error.detail for error in errors_of(plan, request))
+    assert "Use a copy, as `.clone()` makes one" in detail
+    architecture["forward"] = forward.replace("* self.scale\n", "* self.scale.clone()\n", 1)
+    assert not list(errors_of(plan, request))
