@@ -1,11 +1,11 @@
 """Eligibility of a training for the compiled engine, and the work of one of its steps."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import orjson
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.utils.flop_counter import flop_registry
 
 from service.architectures.build import build
@@ -16,7 +16,7 @@ from service.specs.architecture import read_architecture
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.recurrences import recurrent_work
-from service.training.engines.compiled.tracing import UNTRACEABLE, Trace, trace
+from service.training.engines.compiled.tracing import UNTRACEABLE, Trace, named_tensors, trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
 
@@ -34,9 +34,11 @@ def work_of(candidate: Candidate) -> Work:
         return Work((_untraceable(error),), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
-    missing = (*untranslatable(found.graph), *_unsupported_writes(model, found))
-    if any(draw.dtype is torch.bfloat16 for draw in found.draws):  # NumPy has no such numbers
-        missing = (*missing, "random numbers in bfloat16")
+    missing = (
+        *untranslatable(found.graph),
+        *_unsupported_writes(model, found),
+        *_unsupported_dtypes(named_tensors(model, loss_fn), found),
+    )
     recurrent = recurrent_work(found.graph)
     return Work(
         missing,
@@ -75,6 +77,17 @@ def _unsupported_writes(model: nn.Module, found: Trace) -> Iterator[str]:
     for name in found.written:
         if name in found.trained or name not in state:
             yield f"copy_ into {name}"
+
+
+def _unsupported_dtypes(tensors: Mapping[str, Tensor], found: Trace) -> Iterator[str]:
+    """Iterate over the kinds of tensors that a program cannot take."""
+    # NumPy, by way of which a program gets its tensors, has no such numbers.
+    if any(draw.dtype is torch.bfloat16 for draw in found.draws):
+        yield "random numbers in bfloat16"
+    if any(x.dtype is torch.bfloat16 for x in tensors.values()):
+        yield "parameters or buffers in bfloat16"
+    if len({tensors[name].dtype for name in found.trained}) > 1:  # they are one vector
+        yield "parameters of several dtypes"
 
 
 def _operations(node: fx.Node) -> int:

@@ -6,9 +6,10 @@ eager engine. The second pass runs the recorded graph again without mutations (`
 into core ATen, the small set of operators that the others are made of.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -88,6 +89,7 @@ def trace(
         NotImplementedError: An operator has no meta kernel, or makes a constant without values.
     """
     tensors = named_tensors(model, loss_fn)
+    places = [*_places(model)]
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     is_rounded = precision == "bfloat16"
     # Filled while `run` is traced.
@@ -98,12 +100,14 @@ def trace(
         named = dict(zip(tensors, state, strict=True))
         passed = with_gradients(tuple(inputs)) if differentiates(loss_fn) else tuple(inputs)
         with torch.autocast("cpu", torch.bfloat16, enabled=is_rounded):
-            result = functional_call(model, _without_prefix(named, ""), passed)
+            result = functional_call(
+                model, {place: named[name] for place, name in places}, passed, tie_weights=False
+            )
             outputs.clear()
             outputs.update(roles.layout.named(result))
             predicted = roles.predicted(outputs, passed)
             arguments = (predicted, *loss_arguments)
-            loss: Tensor = functional_call(loss_fn, _without_prefix(named, LOSS), arguments)
+            loss: Tensor = functional_call(loss_fn, _of_loss(named), arguments)
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
             return [loss, *outputs.values(), *weight]
@@ -175,13 +179,22 @@ def _lift_constants(recorded: fx.GraphModule, state: Sequence[Tensor]) -> tuple[
     return tuple(constants)
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of the loss or the saved ones of the model by their own names."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix) and (prefix or ":" not in name)
-    }
+def _places(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Iterate over the tensors of each module once, as pairs of a name there and the name in the model.
+
+    Modules may share a tensor, and the model may have one module under several names. For the latter,
+    `functional_call` with `tie_weights` would leave its own tensors behind in the module.
+    """
+    names = {id(x): name for name, x in chain(model.named_parameters(), model.named_buffers())}
+    for path, module in model.named_modules():
+        for own in (module.named_parameters, module.named_buffers):
+            for place, tensor in own(path, recurse=False, remove_duplicate=False):
+                yield place, names[id(tensor)]
+
+
+def _of_loss(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the loss by their own names."""
+    return {name.removeprefix(LOSS): x for name, x in tensors.items() if name.startswith(LOSS)}
 
 
 def _declare_statistics(graph: fx.Graph) -> None:

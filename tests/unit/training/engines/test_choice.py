@@ -160,7 +160,28 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "#/architecture",
         "The model uses operators that the compiled engine does not support: `_linalg_eigh`.",
     ),
+    "buffers": (
+        lambda: candidate([*NET, {"type": "class", "source": DTYPES.format("x", "bfloat16")}]),
+        "#/architecture",
+        "The model uses operators that the compiled engine does not support: `parameters or buffers in "
+        "bfloat16`.",
+    ),
+    "dtypes": (
+        lambda: candidate([*NET, {"type": "class", "source": DTYPES.format("(x * self.scale)", "float64")}]),
+        "#/architecture",
+        "The model uses operators that the compiled engine does not support: `parameters of several dtypes`.",
+    ),
 }
+DTYPES = """
+class Shift(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        self.register_buffer("shift", torch.ones(2, dtype=torch.{1}))
+
+    def forward(self, x):
+        return {0}.float() + self.shift.float()
+"""
 NOISE = {"type": "module", "inputs": ["x"], "forward": "return x + torch.randn_like(x)"}
 SPECTRAL = {"type": "module", "inputs": ["x"], "forward": "return x + torch.linalg.eigvalsh(x.T @ x)"}
 

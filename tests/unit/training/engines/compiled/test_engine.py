@@ -183,6 +183,27 @@ def test_a_parameter_without_gradient_does_not_change(programs: ProgramCache) ->
     assert "1.idle" not in compiled.checkpoint().last.gradients
 
 
+SHARING = """
+class Sharing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        self.layers = nn.ModuleList([self.layer, self.layer])
+        self.tied = nn.Linear(3, 3)
+        self.tied.weight = self.layer[0].weight
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return self.tied(x)[:, :2]
+"""
+
+
+def test_shared_layers(programs: ProgramCache) -> None:
+    """A layer under several names is one layer, and layers may share a parameter."""
+    assert_like_eager(lambda: components([{"type": "class", "source": SHARING}], batch_size=4), programs)
+
+
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_repeatable_in_any_chunks(batch_size: int | None, programs: ProgramCache) -> None:
     """Repeated trainings have the same bits, whatever the number of epochs per call."""
