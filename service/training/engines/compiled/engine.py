@@ -362,10 +362,9 @@ class CompiledEngine(Member):
 
 
 def _sample_arrays(samples: Samples) -> SampleArrays:
-    weights = None if samples.weights is None else samples.weights.cpu().numpy()
-    return SampleArrays(
-        tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy(), weights
-    )
+    taken = samples.take(slice(None))  # in the place of their `order`
+    weights = None if taken.weights is None else taken.weights.cpu().numpy()
+    return SampleArrays(tuple(x.cpu().numpy() for x in taken.inputs), taken.targets.cpu().numpy(), weights)
 
 
 def _origin(samples: Samples) -> NDArray[Any]:

@@ -101,7 +101,7 @@ def _trace_evaluation(components: Components, samples: Samples | None) -> Trace 
     if samples is None:
         return None
     components.model.eval()
-    found = _trace(components, samples, gradients=False)
+    found = _trace(components, samples.take(slice(None)), gradients=False)
     components.model.train()
     return found
 

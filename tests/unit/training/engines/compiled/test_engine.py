@@ -205,6 +205,12 @@ def test_shared_layers(programs: ProgramCache) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
+def test_rows_of_a_larger_dataset(batch_size: int | None, programs: ProgramCache) -> None:
+    """A training on some rows of a dataset that stays whole takes these rows, with their weights."""
+    assert_like_eager(lambda: components(data=weighted(gathers=True), batch_size=batch_size), programs)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
 def test_repeatable_in_any_chunks(batch_size: int | None, programs: ProgramCache) -> None:
     """Repeated trainings have the same bits, whatever the number of epochs per call."""
     section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size}
