@@ -229,6 +229,12 @@ def _call_table(
         if run.is_check and run.constructing:
             check_fill(function, arguments, options)
             return bounded(sized(run, function.target, arguments, options))
+        traces = not (run.is_check or run.constructing) and any(
+            tensor.is_meta for tensor in tensors_in(arguments)
+        )
+        if traces and function.name == "nn.init.trunc_normal_":
+            # PyTorch would draw nothing in the trace of a step; the number of draws depends on their values.
+            raise NotImplementedError("trunc_normal_")
         return bounded(function.target(*arguments, **options))
 
     return run.compute(at, compute, (arguments, options))

@@ -160,6 +160,11 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "#/architecture",
         "The model uses operators that the compiled engine does not support: `_linalg_eigh`.",
     ),
+    "truncated draws": (
+        lambda: candidate([*NET, {"type": "class", "source": TRUNCATED}]),
+        "#/architecture",
+        "The model uses operators that the compiled engine does not support: `trunc_normal_`.",
+    ),
     "buffers": (
         lambda: candidate([*NET, {"type": "class", "source": DTYPES.format("x", "bfloat16")}]),
         "#/architecture",
@@ -172,6 +177,11 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
         "The model uses operators that the compiled engine does not support: `parameters of several dtypes`.",
     ),
 }
+TRUNCATED = """
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + nn.init.trunc_normal_(torch.empty(2))
+"""
 DTYPES = """
 class Shift(nn.Module):
     def __init__(self):
