@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.value_probes import check_embeddings, probe_outputs
 from service.architectures.outputs import named_outputs
+from service.architectures.text.values import text_class
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
@@ -68,7 +69,7 @@ _OVERWRITTEN = (
 def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list[FieldError]:
     """Run training steps on the meta device, and report the error that PyTorch raises.
 
-    The shape trace misses two errors: a batch norm that gets a single row, and an in-place layer that
+    The shape trace misses two errors: a batch norm that gets a single row, and a layer or text that
     overwrites a tensor of the backward pass. Models without either risk are not run.
 
     Args:
@@ -78,7 +79,7 @@ def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list
     """
     if 1 in (batches.size, batches.remainder) and (reason := _step_error(module, prepared, 1)):
         return [_single_row_error(batches, reason)]
-    if any(getattr(layer, "inplace", False) for layer in module.modules()):
+    if any(getattr(layer, "inplace", False) or text_class(type(layer)) for layer in module.modules()):
         size = batches.size
         if reason := _step_error(module, prepared, size):
             detail = f"The model can't be trained on a batch of {size}: {reason}."

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from textwrap import indent
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -86,15 +88,33 @@ def test_remedies_lead_to_a_valid_request(plan: Plan, features: list[str], targe
         assert not is_number or result.encoding.types[name] == "numeric", kind
 
 
-def test_a_tensor_that_is_changed_after_its_use_is_copied(plan: Plan) -> None:
+SCALED = "y = self.a(x) * self.scale\nself.scale = self.scale * 0.9\nreturn y"
+MODULE: dict[str, Any] = {
+    "type": "module",
+    "submodules": {"a": {"type": "Linear", "out_features": 1}},
+    "buffers": {"scale": "torch.ones(1)"},
+    "forward": SCALED,
+}
+CLASS: dict[str, Any] = {
+    "type": "class",
+    "source": f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(1, 1)
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, x):
+{indent(SCALED, 8 * " ")}
+""",
+}
+
+
+@pytest.mark.parametrize(("architecture", "text"), [(MODULE, "forward"), (CLASS, "source")])
+def test_a_tensor_that_is_changed_after_its_use_is_copied(
+    plan: Plan, architecture: dict[str, Any], text: str
+) -> None:
     """Changing in place what the backward pass needs is refused; a copy, as the message says, works."""
-    forward = "y = self.a(x) * self.scale\nself.scale = self.scale * 0.9\nreturn y"
-    architecture = {
-        "type": "module",
-        "submodules": {"a": {"type": "Linear", "out_features": 1}},
-        "buffers": {"scale": "torch.ones(1)"},
-        "forward": forward,
-    }
     request: dict[str, Any] = {
         "data": {"inputs": [[1.0], [2.0], [3.0], [4.0]], "targets": [[1.0], [2.0], [3.0], [4.0]]},
         "architecture": architecture,
@@ -102,5 +122,5 @@ def test_a_tensor_that_is_changed_after_its_use_is_copied(plan: Plan) -> None:
     }
     (detail,) = (error.detail for error in errors_of(plan, request))
     assert "Use a copy, as `.clone()` makes one" in detail
-    architecture["forward"] = forward.replace("* self.scale\n", "* self.scale.clone()\n", 1)
-    assert not list(errors_of(plan, request))
+    copied = architecture[text].replace("* self.scale\n", "* self.scale.clone()\n", 1)
+    assert not list(errors_of(plan, {**request, "architecture": {**architecture, text: copied}}))
