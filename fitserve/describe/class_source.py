@@ -21,7 +21,8 @@ import torch
 
 # Modules whose names the service knows. Those of Python come first: PyTorch's modules import from them.
 MODULES = (
-    *("math", "typing", "collections", "dataclasses", "functools", "copy", "abc"),
+    *("math", "typing", "collections", "dataclasses", "functools", "copy", "abc", "enum", "itertools"),
+    *("operator", "contextlib", "warnings"),
     *("torch", "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.nn.utils.rnn"),
     *("torch.nn.utils.parametrizations", "torch.autograd", "torch.cuda"),
 )
@@ -55,6 +56,13 @@ _OF_DATACLASSES = frozenset(
             "__setattr__",
             "__delattr__",
         ),
+    }
+)
+# Attributes that `NamedTuple` adds, beside the fields.
+_OF_NAMED_TUPLES = frozenset(
+    {
+        *("__new__", "__repr__", "__getnewargs__", "__match_args__", "__replace__", "__slots__"),
+        *("__orig_bases__", "_asdict", "_make", "_replace", "_fields", "_field_defaults"),
     }
 )
 
@@ -96,6 +104,8 @@ class _Collector:
             return
         self._objects[name] = value
         imported = _import_of(name, value)
+        if imported is None and not isinstance(value, type):
+            value = _plain_function(value) or value  # without a decorator, which the definition has
         if imported is not None:
             self._imports.append(imported)
         elif isinstance(value, type | FunctionType) and value.__name__ != name:
@@ -241,9 +251,18 @@ def _is_of_a_library(value: type | FunctionType, package: str) -> bool:
 
 def _own_function(cls: type) -> FunctionType | None:
     """Return a function that stands in the body of a class."""
-    made = _OF_DATACLASSES if "__dataclass_fields__" in vars(cls) else frozenset()
+    made = _generated(cls)
     functions = filter(None, (_plain_function(each) for name, each in vars(cls).items() if name not in made))
     return next((each for each in functions if each.__qualname__.startswith(f"{cls.__qualname__}.")), None)
+
+
+def _generated(cls: type) -> frozenset[str]:
+    """Return the names of attributes that do not stand in the body of a class."""
+    if "__dataclass_fields__" in vars(cls):
+        return _OF_DATACLASSES
+    if issubclass(cls, tuple) and "_fields" in vars(cls):
+        return _OF_NAMED_TUPLES.union(vars(cls)["_fields"])
+    return frozenset()
 
 
 def _names_around(value: type | FunctionType) -> dict[str, Any]:
@@ -302,7 +321,7 @@ def _check_class(cls: type, definition: _Definition) -> None:
     """Compare the attributes of a class with those that its source gives."""
     code = definition.code
     functions = {each.co_name: each for each in code.co_consts if isinstance(each, CodeType)}
-    implicit = _IMPLICIT | (_OF_DATACLASSES if "__dataclass_fields__" in vars(cls) else frozenset())
+    implicit = _IMPLICIT | _generated(cls)
     literals = dict(_literals(definition.node))
     bound = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_NAME"}
     for name, value in vars(cls).items():
@@ -311,7 +330,11 @@ def _check_class(cls: type, definition: _Definition) -> None:
             _check_function(function, functions[name])
         elif name not in bound and name not in implicit:
             raise NoSource(f"`{cls.__name__}.{name}` is not in the source of the class")
-        elif name in literals and (type(value), value) != (type(literals[name]), literals[name]):
+        elif (
+            name in literals
+            and name not in implicit
+            and (type(value), value) != (type(literals[name]), literals[name])
+        ):
             raise NoSource(f"`{cls.__name__}.{name}` has another value than in the source of the class")
         elif name in bound and name in functions and not isinstance(value, type):
             raise NoSource(f"`{cls.__name__}.{name}` has been replaced, or has an unusual decorator")

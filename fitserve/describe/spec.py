@@ -160,7 +160,6 @@ class _Describer:
                 spec, other = describe_layer(module, path)
                 self._started_elsewhere(path, other)
                 return spec
-            check_methods(module, path)
             reason = None
             if self._source and not is_of_torch(type(module)) and not isinstance(module, HasForwardText):
                 try:
@@ -169,6 +168,7 @@ class _Describer:
                     reason = error
                     if self._arguments is not None and module is self._root:
                         raise NotDescribable(f"The source of {path} can't be sent, as {error}.") from error
+            check_methods(module, path)
             self.unsent.append((path, reason))
             is_sequential = is_described_as_sequential(module)
             spec = self._sequential(module, path) if is_sequential else self._traced(module, path)
@@ -178,7 +178,7 @@ class _Describer:
     def _sent(self, module: nn.Module, path: str) -> dict[str, Any]:
         spec, other = describe_class(module, self._arguments if module is self._root else None)
         for each in module.modules():
-            check_methods(each, path)
+            check_methods(each, path, is_sent=True)
         self._started_elsewhere(path, other)
         if module in self.sent and any(True for _ in module.parameters()):
             raise NotDescribable(

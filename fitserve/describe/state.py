@@ -34,13 +34,16 @@ _OVERRIDABLE = frozenset(
 _METHODS = frozenset(name for name, value in vars(nn.Module).items() if callable(value)) - _OVERRIDABLE
 
 
+_MODES = {"train", "eval"}
+
+
 def check_state(module: nn.Module) -> None:
     """Raise for states that concern the whole module.
 
     Raises:
         NotDescribable: If a spec cannot express a state.
     """
-    if len({each.training for each in module.modules()}) > 1:
+    if len({each.training for each in module.modules()}) > 1 and not _sets_its_modes(module):
         names = [name for name, each in module.named_modules() if each.training != module.training]
         raise NotDescribable(
             f"`{names[0]}` is in {_mode(not module.training)} and the module itself in"
@@ -51,6 +54,11 @@ def check_state(module: nn.Module) -> None:
         _check_tensor(name, tensor)
 
 
+def _sets_its_modes(module: nn.Module) -> bool:
+    """Return whether a class of the module sets modes itself, in a method `train` that its source has."""
+    return any(type(each).train is not nn.Module.train for each in module.modules())
+
+
 def check_parametrizations(module: nn.Module, path: str) -> None:
     """Refuse weights that are computed from others, as those of `torch.nn.utils.parametrizations`."""
     if parametrize.is_parametrized(module) and isinstance(module.parametrizations, nn.ModuleDict):
@@ -58,11 +66,17 @@ def check_parametrizations(module: nn.Module, path: str) -> None:
         raise NotDescribable(f"{path} has a parametrization of {tensors}, which a spec cannot express.")
 
 
-def check_methods(module: nn.Module, path: str) -> None:
-    """Refuse classes that override methods of `nn.Module` that calls or trains use, such as `train`."""
+def check_methods(module: nn.Module, path: str, is_sent: bool = False) -> None:
+    """Refuse classes that override methods of `nn.Module` that calls or trainings use, such as `train`.
+
+    Args:
+        module: The module.
+        path: Its place.
+        is_sent: Whether the source of the class is sent, which has its `train` and `eval`.
+    """
     for cls in type(module).__mro__:
         if not is_of_torch(cls):
-            overridden = sorted(vars(cls).keys() & _METHODS)
+            overridden = sorted((vars(cls).keys() & _METHODS) - (_MODES if is_sent else set()))
             if overridden:
                 raise NotDescribable(
                     f"{path}: the class `{cls.__name__}` overrides `{overridden[0]}` of `nn.Module`, which a"

@@ -7,7 +7,7 @@ from tests.support.server import Service, until
 
 CANCEL_SECONDS = 2.0
 # Enough to save a checkpoint in, and to be interrupted after it, on a fast machine.
-EPOCHS = 1500
+EPOCHS = 3000
 INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
 LAYERS = [
     {"type": "Linear", "out_features": 16},

@@ -135,10 +135,20 @@ class Overriding(nn.Module):
         return self
 
 
+class Renaming(Overriding):
+    """A module that also saves its parameters by other names."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the state by other names."""
+        return {f"my.{name}": x for name, x in super().state_dict(*args, **kwargs).items()}
+
+
 def test_an_overridden_method_of_modules_is_refused() -> None:
-    """A class that overrides how modules are called, trained or saved is named with the method."""
-    with pytest.raises(NotDescribable, match="the class `Overriding` overrides `train`"):
-        describe(nn.Sequential(Overriding()))
+    """A class that overrides how modules are saved is named with the method; `train` is in its source."""
+    with pytest.raises(NotDescribable, match="the class `Renaming` overrides `state_dict`"):
+        describe(nn.Sequential(Renaming()))
+    frozen = nn.Sequential(Overriding()).train()
+    assert "def train" in describe(frozen)["layers"][0]["source"]
 
 
 class Scaled(nn.Module):
