@@ -180,10 +180,7 @@ def make_module(
     run = Run(text.text, is_check=is_check, observer=observer)
     run.persistent = {id(each): each for each in _lists(constants.values())}
     evaluate = python_method(run, TextFunction(text.definition, None, None, {}))
-    inner = [each for submodule in submodules.values() for each in submodule.modules()]
-    clones_inputs = any(
-        isinstance(each, ForwardModule) and each.__method__.text.updates_inputs for each in inner
-    )
+    clones_inputs = any(map(_updates_inputs, submodules.values()))
     method = ForwardMethod(text, constants, buffers, run, evaluate, passes, clones_inputs)
     module: ForwardModule = type(class_name, (ForwardModule,), {"__method__": method})()
     for name, value in constants.items():
@@ -201,6 +198,13 @@ def make_module(
         else:
             module.add_module(name, submodule)
     return module
+
+
+def _updates_inputs(module: nn.Module) -> bool:
+    """Return whether a module, or one in it, has a text that updates its inputs."""
+    if isinstance(module, ForwardModule):
+        return module.__method__.clones_inputs or module.__method__.text.updates_inputs
+    return any(map(_updates_inputs, module.children()))
 
 
 def _lists(values: Any) -> Iterator[list[Any]]:
