@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.errors import FitserveError, LimitExceeded, Unavailable
 from service.helper.client import NOBODY, Caller, Helpers
 from service.helper.messages import PredictRows
 from service.helper.request import Problem
@@ -131,6 +132,9 @@ class Batching:
     async def _run(self, model: Model, queue: _Queue, parts: list[_Part]) -> None:
         try:
             await self._predict_together(model, parts)
+        except FitserveError as error:
+            for part in parts:
+                _fail(part, type(error)(error.detail, error.errors, error.retry_after_seconds))
         except BaseException as error:
             for part in parts:
                 _fail(part, error)
@@ -146,7 +150,10 @@ class Batching:
         body = b"".join([part.body for part in parts])
         try:
             predicted, content = await self._helpers.call(request, body, BATCH_SECONDS, parts[0].caller)
-        except Exception:  # one of them may be the cause, such as the client in whose name it was sent
+        except Exception as error:
+            if isinstance(error, FitserveError) and not isinstance(error, LimitExceeded | Unavailable):
+                raise
+            # One part may be the cause, or the client in whose name the batch was sent has left.
             await asyncio.gather(*(self._answer_alone(model, part) for part in parts))
             return
         start = 0

@@ -41,6 +41,7 @@ class Helpers:
             start += length
         self.calls.append(parts)
         await self.release.wait()
+        await caller.check()
         if self._error is not None:
             raise self._error
         if POISON in parts:
@@ -170,6 +171,27 @@ def test_a_client_that_leaves_harms_no_other(left: int) -> None:
         assert found == [each for each in (b"A", b"B", b"C") if each != b"abc"[left : left + 1].upper()]
 
     run(use)
+
+
+def test_a_batch_sent_for_a_client_that_has_left_harms_no_other() -> None:
+    """A call ends when the client in whose name it was made has left; the others are called alone."""
+
+    class Left(Exception):
+        pass
+
+    async def has_left() -> None:
+        raise Left
+
+    async def use(batching: Batching, helpers: Helpers) -> None:
+        (first,) = await started(batching, b"a")
+        gone = asyncio.create_task(batching.predict(MODEL, b"b", Caller("10.0.0.1", has_left)))
+        await asyncio.sleep(0)
+        (last,) = await started(batching, b"c")
+        found = await answers(helpers, [first, gone, last])
+        assert (found[0], found[2]) == (b"A", b"C")
+        assert isinstance(found[1], Left)
+
+    assert run(use) == [[b"a"], [b"b", b"c"], [b"b"], [b"c"]]
 
 
 def test_batches_are_bounded() -> None:
