@@ -69,10 +69,10 @@ class Costs:
         return seconds
 
 
-# `make bench-engines` measures typical trainings. By its first run, a step of the eager engine takes 60 µs, 4 µs
-# an operator, 12 µs a parameter and 1 / 50e9 s an operation: less than these costs say. XLA takes three times
-# as long as PyTorch for convolutions of 28 x 28 pixels, and in a group longer than alone for convolutions and
-# LSTMs. The costs do not know this yet.
+# `make bench-engines` measures typical trainings. By its first run, a step of the eager engine takes 60 µs,
+# 4 µs an operator, 12 µs a parameter and 1 / 50e9 s an operation: less than these costs say. XLA takes three
+# times as long as PyTorch for convolutions of 28 x 28 pixels, and in a group longer than alone for
+# convolutions and LSTMs. The costs do not know this yet.
 # Measured on one core, and on an H100 where CUDA graphs replay the steps of the eager engine.
 CPU = Costs(
     operator=10e-6,
