@@ -29,8 +29,8 @@ def checkpoints(service: Service, job_id: str) -> list[dict[str, Any]]:
 
 def long_epochs() -> dict[str, Any]:
     """Return a request for a fit with thousands of steps in each epoch."""
-    inputs, targets = [[i / 2000] for i in range(2000)], [[(i % 7) / 7] for i in range(2000)]
-    body = interruptible(epochs=3, batch_size=1, metrics=["r2_score"], optimizer="Adam")
+    inputs, targets = [[i / 4000] for i in range(4000)], [[(i % 7) / 7] for i in range(4000)]
+    body = interruptible(epochs=5, batch_size=1, metrics=["r2_score"], optimizer="Adam")
     return {**body, "data": {"inputs": inputs, "targets": targets, "split": {"validation": 0.1}}}
 
 
@@ -42,11 +42,11 @@ def long_epochs() -> dict[str, Any]:
 def test_a_resumed_job_ends_like_an_undisturbed_job(
     service: Service, body: dict[str, Any], in_the_middle: bool
 ) -> None:
-    """A job paused and resumed twice, also within an epoch, has the bits of an undisturbed job."""
+    """A job paused and resumed at least twice, also within an epoch, has the bits of an undisturbed job."""
     undisturbed = service.succeeded(body)
     job_id = service.queued(body)
-    steps = []
-    for _ in range(2):
+    steps = list[int]()
+    while len(steps) < 2 or (in_the_middle and not any(steps)):  # a pause may also come between two epochs
         until(lambda: service.job(job_id)["status"] == "running")
         job = pause(service, job_id)
         assert (job["pause_requested"], job["queue_position"], job["stop_reason"]) == (False, None, None)
@@ -55,7 +55,7 @@ def test_a_resumed_job_ends_like_an_undisturbed_job(
         assert (resumed.status_code, resumed.json()["status"]) == (httpx.codes.ACCEPTED, "queued")
     assert any(steps) == in_the_middle
     job = service.ended(job_id)
-    assert (job["status"], job["attempt"]) == ("succeeded", 3)
+    assert (job["status"], job["attempt"]) == ("succeeded", len(steps) + 1)
     assert service.history(job_id) == service.history(undisturbed["id"])
     assert service.parameters(job_id) == service.parameters(undisturbed["id"])
     assert (job["best"], job["latest"]) == (undisturbed["best"], undisturbed["latest"])
