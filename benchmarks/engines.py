@@ -40,7 +40,7 @@ from service.training.loop import train
 ROUNDS = 7
 GROUP = GROUP_SIZES[-1]
 CPU = torch.device("cpu")
-# What `auto` may cost beyond the better engine: a share of its time, or alone so many seconds.
+# Limits of the time of `auto`, compared with the better engine: a ratio, or alone a difference in seconds.
 SHARE, SECONDS = 1.1, 0.02
 HEADER = [
     "training",

@@ -1,4 +1,4 @@
-"""What a client is told about an exception in a task."""
+"""Conversion of an exception in a task to the error that a client gets."""
 
 import structlog
 

@@ -1,4 +1,4 @@
-"""What the routes of datasets and of parameter sets share: both are contents that clients upload."""
+"""Answers of the routes of datasets and of parameter sets, which are both uploaded contents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar

@@ -279,7 +279,7 @@ def switch_mode(run: Run, at: ast.AST, modules: Iterable[nn.Module], mode: bool)
         return
     used: set[int] = set()
     for called in run.called.values():
-        # What a module of the text calls is in the table itself.
+        # A module of the text adds the modules that it calls to the table itself.
         inner = (called,) if find_attribute(type(called), "forward")[0] else called.modules()
         used |= {id(each) for each in inner}
     for module in modules:

@@ -133,7 +133,7 @@ class Program:
             own.shares_memory = _shares_memory(model)
         if is_check:
             move_to_meta(model)
-        # What must not change in a forward pass.
+        # A forward pass must not change these objects.
         run.persistent = {
             id(each): each
             for each in _reachable(model)

@@ -37,7 +37,7 @@ _WHOLE = (
     *(nn.TransformerDecoder, nn.Transformer, nn.RNNBase),
 )
 
-# What gives an error of an operation its location (`Run.guard`), its syntax node, and its operands.
+# The guard that gives an error of an operation its location (`Run.guard`), the syntax node, and the operands.
 Place = tuple[Callable[..., Any], ast.AST, Any]
 
 
