@@ -15,6 +15,7 @@ from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.history import HistoryStore
 from service.storage.jobs import JobStore
+from service.storage.leases import LeaseStore
 from service.storage.logs import LogStore
 from service.storage.parameter_sets import ParameterSetStore
 from service.storage.queue import QueueStore
@@ -40,6 +41,7 @@ class Storage:
     datasets: DatasetStore
     parameter_sets: ParameterSetStore
     workers: WorkerStore
+    leases: LeaseStore
     retention: RetentionStore
     artifacts: Artifacts
     room: Room
@@ -80,6 +82,7 @@ class Storage:
                     database, settings.max_stored_bytes, settings.idempotency_hours
                 ),
                 workers=WorkerStore(database),
+                leases=LeaseStore(database),
                 retention=RetentionStore(database),
                 artifacts=artifacts,
                 room=Room(

@@ -226,3 +226,16 @@ stores = Table(
     # Null until the store has the identity, too.
     Column("checked_at", Timestamp),
 )
+
+# Work that one process at a time does; see `service.storage.leases`.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    # One more for each holder: a fencing token.
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", Timestamp, nullable=False),
+    # What the holder has to say about its work, as JSON.
+    Column("report", Text),
+)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from service import errors
-from service.maintenance import Pruned, prune
+from service.maintenance import LEASE, Housekeeper, Pruned, prune
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, Ending
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import DONE, OWNER, claimed, new_dataset, new_job
+from tests.support.server import until
 
 NOW = timedelta(seconds=-1)
 NOTHING = Pruned(jobs=0, datasets=0, artifacts=0)
@@ -80,3 +81,17 @@ def test_the_command_prunes_once(storage: Storage, tmp_path: Path) -> None:
     assert prune_older_than(0) == "Deleted 1 jobs, 0 datasets and 1 artifacts.\n"
     with pytest.raises(errors.JobNotFound):
         storage.jobs.get(OWNER, job.id)
+
+
+def test_one_of_several_processes_prunes(storage: Storage) -> None:
+    """A housekeeper holds a lease until it is closed; another one leaves the work to it."""
+    first = Housekeeper(storage, NOW)
+    record = until(lambda: storage.leases.read(LEASE))
+    storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
+    storage.claims.finish(Ending(Claim.of(claimed(storage.claims)), DONE))
+    Housekeeper(storage, NOW).close()
+    assert storage.leases.read(LEASE) == record
+    first.close()
+    released = storage.leases.read(LEASE)
+    assert released is not None
+    assert not released.is_held
