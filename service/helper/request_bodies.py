@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -15,14 +16,14 @@ from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent, check_options, detect_format, is_table, open_file
 from service.datasets.sources.json import read_json
-from service.datasets.sources.json_lines import JsonLines
+from service.datasets.sources.json_lines import JsonLines, parse_lines
 from service.datasets.validation import ErrorCollector
-from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
+from service.errors import ContentTooLarge, InvalidRequest, NotJson
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
 from service.specs.json_document import parse_json
-from service.specs.upload import ReadOptions, Upload
+from service.specs.upload import Format, ReadOptions, Upload
 
 S = TypeVar("S", bound=Spec)
 
@@ -65,18 +66,9 @@ def _has_object_in_first_line(body: bytes) -> bool:
 
 
 def _parse_lines(body: bytes) -> JsonLines:
-    rows: dict[int, Any] = {}
     errors = ErrorCollector()
-    for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
-        if line.strip():
-            try:
-                rows[number] = parse_json(line)
-            except NotJson as error:
-                raise NotJson(error.detail.replace("line 1,", f"line {number},", 1)) from None
-            except InvalidRequest as error:
-                for each in error.errors:
-                    pointer = pointer_to("#", len(rows)) + each.pointer.removeprefix("#")
-                    errors.add(pointer, f"Line {number}: {each.detail}")
+    lines = enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1)
+    rows = parse_lines(((number, line) for number, line in lines if line.strip()), 0, errors)
     errors.raise_if_any()
     return JsonLines(rows)
 
@@ -113,19 +105,24 @@ def open_upload(
     """
     path = decompress(upload.body, upload.compression, settings.max_dataset_bytes)
     name = detect_format(path, upload.format)
-    if is_table(name) and model is not None:
-        check_options(name, upload.options)
-        options = model.for_request(upload.options)
-        return open_file(path, name, options, settings.max_dataset_bytes, model.types, model.known)
-    if name not in ("json", "jsonl"):
+    if name == "json" or (name == "jsonl" and model is not None):
+        return _parse_file(path, name, upload.options, settings.max_body_bytes, model)
+    if not is_table(name) or model is None:
         return open_file(path, name, upload.options, settings.max_dataset_bytes)
     check_options(name, upload.options)
+    options = model.for_request(upload.options)
+    return open_file(path, name, options, settings.max_dataset_bytes, model.types, model.known)
+
+
+def _parse_file(
+    path: Path, name: Format, options: ReadOptions, max_bytes: int, model: TableReading | None
+) -> JsonTable:
+    """Parse a file of JSON, or of rows for a model."""
+    check_options(name, options)
     if model is not None:
-        model.for_request(upload.options)
-    if path.stat().st_size > settings.max_body_bytes:
-        raise ContentTooLarge(
-            f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as CSV or Parquet."
-        )
+        model.for_request(options)
+    if path.stat().st_size > max_bytes:
+        raise ContentTooLarge(f"JSON is limited to {max_bytes} bytes; send a larger table as CSV or Parquet.")
     return parse_table(path.read_bytes(), is_lines=name == "jsonl")
 
 

@@ -57,9 +57,8 @@ def read_with_warnings(
         path = decompress(sent, None, MAX_BYTES)
         name = detect_format(path, declared)
         source: FileContent
-        if name in ("json", "jsonl"):
-            document = parse_table(path.read_bytes(), is_lines=name == "jsonl")
-            source, _ = read_content(document, ReadOptions(**options))
+        if name == "json":
+            source, _ = read_content(parse_table(path.read_bytes()), ReadOptions(**options))
         else:
             source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
         if isinstance(source, TensorDataset):

@@ -299,7 +299,7 @@ def _has_header(said: str) -> bool:
 
 async def _receive_file(request: Request, services: Services, upload: Upload) -> None:
     settings = services.settings
-    is_json = upload.format in ("json", "jsonl")
+    is_json = upload.format == "json"
     most_bytes = settings.max_body_bytes if is_json else settings.max_upload_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:

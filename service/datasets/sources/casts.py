@@ -1,5 +1,6 @@
 """Conversion of columns to a declared type."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType
 from typing import Any
@@ -113,25 +114,25 @@ def values_as_type(
     pointer_to_row: RowPointer,
     errors: ErrorCollector,
     known: KnownWords = None,
+    counts: Counter[type] | None = None,
 ) -> Column:
-    """Convert JSON values, which may be of several types, cell by cell to a declared type; see `as_type`."""
-    types = set(map(type, values)) - {NoneType}
+    """Convert JSON values, which may be of several types, cell by cell to a declared type.
+
+    See `as_type` and, for `counts`, `from_values`.
+    """
+    counts = Counter(map(type, values)) if counts is None else counts
+    types = counts.keys() - {NoneType}
     kinds: list[set[type]] = [{int, float}, {bool}, {str}]
     kinds = [kind for kind in kinds if kind & types]
     if len(kinds) < 2 or not types <= {int, float, bool, str}:
-        column = from_values(values, pointer_to_row, errors)
+        column = from_values(values, pointer_to_row, errors, counts)
         return as_type(column, type_name, options, pointer_to_row, errors, known)
-    parts = [
-        as_type(
-            from_values([value if type(value) in kind else None for value in values], pointer_to_row, errors),
-            type_name,
-            options,
-            pointer_to_row,
-            errors,
-            known,
-        )
-        for kind in kinds
-    ]
+    parts = []
+    for kind in kinds:
+        of_kind = [value if type(value) in kind else None for value in values]
+        kept = Counter({each: count for each, count in counts.items() if each in kind})
+        column = from_values(of_kind, pointer_to_row, errors, kept)
+        parts.append(as_type(column, type_name, options, pointer_to_row, errors, known))
     if ARROW_TYPES[type_name] == NUMBER:
         parts = [part.cast(NUMBER, safe=False) for part in parts]
     return pc.coalesce(*parts)

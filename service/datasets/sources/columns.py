@@ -119,6 +119,15 @@ class ColumnPointers:
         return pointer_to(self.pointer, self.name, self.first_row + row)
 
 
+@dataclass(frozen=True)
+class RowPointers(ColumnPointers):
+    """Pointers to the cells of a piece of a column, for data laid out by row."""
+
+    def __call__(self, row: int) -> str:
+        """Return the pointer to the cell in a row of the piece."""
+        return pointer_to(self.pointer, self.first_row + row, self.name)
+
+
 def _add_rows(
     rows: Sequence[int],
     count: int,
@@ -144,19 +153,26 @@ def _add_rows(
     errors.add_rows(pointer_to_row(rows[0]), detail, shown, count, key)
 
 
-def from_values(values: Sequence[Any], pointer_to_row: RowPointer, errors: ErrorCollector) -> pa.Array:
+def from_values(
+    values: Sequence[Any],
+    pointer_to_row: RowPointer,
+    errors: ErrorCollector,
+    counts: Counter[type] | None = None,
+) -> pa.Array:
     """Convert JSON values to a column.
 
     Args:
         values: Numbers, booleans or strings, all of one type; None where a value is missing.
         pointer_to_row: Returns the pointer to a row's cell.
         errors: Receives an error for each cell that can't be converted.
+        counts: Number of values of each type in the whole column, if these are a piece of it.
 
     Returns:
         int64, float64, bool or large_string, [rows]; null where a value is missing or can't be converted.
         Integers beyond int64 become text, which keeps their digits.
     """
-    types = set(map(type, values)) - {NoneType}
+    counts = Counter(map(type, values)) if counts is None else counts
+    types = counts.keys() - {NoneType}
     if types == {int}:
         return _from_integers(values)
     if types <= {int, float}:
@@ -165,7 +181,7 @@ def from_values(values: Sequence[Any], pointer_to_row: RowPointer, errors: Error
         return pa.array(values, BOOLEAN)
     if types == {str}:
         return _from_strings(values, pointer_to_row, errors)
-    _add_type_errors(values, pointer_to_row, errors)
+    _add_type_errors(values, counts, pointer_to_row, errors)
     return pa.nulls(len(values), NUMBER)
 
 
@@ -209,13 +225,19 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _add_type_errors(values: Sequence[Any], pointer_to_row: RowPointer, errors: ErrorCollector) -> None:
+def _add_type_errors(
+    values: Sequence[Any], types: Counter[type], pointer_to_row: RowPointer, errors: ErrorCollector
+) -> None:
     """Add an error for the cells that are not of the column's most frequent type."""
-    counts = Counter(_JSON_TYPES[type(value)] for value in values if type(value) in _JSON_TYPES)
+    counts = Counter[str]()
+    for each, count in types.items():
+        if each in _JSON_TYPES:
+            counts[_JSON_TYPES[each]] += count
     usual = counts.most_common(1)[0][0] if counts else "numbers, booleans or strings"
     bad = [row for row, value in enumerate(values) if _is_other(value, usual)]
-    detail = f"{quote_value(values[bad[0]])} is not allowed in a column of {usual}."
-    _add_rows(bad, len(bad), detail, "type", pointer_to_row, errors)
+    if bad:  # a piece of a column may have none
+        detail = f"{quote_value(values[bad[0]])} is not allowed in a column of {usual}."
+        _add_rows(bad, len(bad), detail, "type", pointer_to_row, errors)
 
 
 def _is_other(value: Any, usual: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from service.datasets.dataset import Batches, TensorDataset
 from service.datasets.sources.arrow import read_arrow
 from service.datasets.sources.csv import CsvTable
+from service.datasets.sources.json_lines_table import JsonLinesTable, is_json_lines
 from service.datasets.sources.npz import read_npz
 from service.datasets.sources.parquet import read_parquet
 from service.datasets.sources.safetensors import read_safetensors
@@ -63,6 +64,7 @@ _TABLE_READERS: Mapping[
     "csv": CsvTable,
     "parquet": read_parquet,
     "arrow": read_arrow,
+    "jsonl": JsonLinesTable,
 }
 _TENSOR_READERS: Mapping[Format, Callable[[Path, int], TensorDataset]] = {
     "npz": read_npz,
@@ -97,11 +99,17 @@ def detect_format(path: Path, declared: Format | None) -> Format:
     Args:
         path: The file, decompressed.
         declared: The format that the client declares; None: accept any supported format. A file without
-            the mark of a binary format is JSON if it starts with `{` or `[{`, and CSV otherwise.
+            the mark of a binary format is JSON if it starts with `{` or `[{`, and CSV otherwise. JSON is
+            JSON Lines if its first line is an object and others follow.
 
     Raises:
         UnsupportedMediaType: The content contradicts `declared`, or its format is not supported.
     """
+    name = _detect(path, declared)
+    return "jsonl" if name == "json" and is_json_lines(path) else name
+
+
+def _detect(path: Path, declared: Format | None) -> Format:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     found, text = _detect_binary_format(head), head.removeprefix(codecs.BOM_UTF8)

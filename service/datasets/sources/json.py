@@ -77,7 +77,7 @@ def _read_rows(
     warnings = cells.warnings if cells.known is None else None
     if not isinstance(rows, JsonLines):
         return cells.read(find_row_columns(rows, pointer, selected, errors, warnings), errors)
-    found, found_in_cells = LineErrors(rows.numbers), LineErrors(rows.numbers)
+    found, found_in_cells = LineErrors(rows.lines), LineErrors(rows.lines)
     dataset = None
     with suppress(InvalidRequest):  # raised below with the errors found before
         columns = find_row_columns(rows, pointer, selected, found, warnings)
