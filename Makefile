@@ -80,13 +80,14 @@ bench: $(INSTALLED) ## compare the speed with plain PyTorch; measure start and m
 	@$(BIN)/python -m benchmarks.start
 
 .PHONY: bench-all
-bench-all: $(INSTALLED) ## run all benchmarks: also H2O-3 (needs Java), recording, memory, many jobs, large data (MEGABYTES=1000)
+bench-all: $(INSTALLED) ## run all benchmarks: also H2O-3 (needs Java), recording, memory, many jobs, several processes, large data (MEGABYTES=1000)
 	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[peers]'
 	@$(BIN)/python -m benchmarks --h2o
 	@$(BIN)/python -m benchmarks.recording
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.many_jobs
 	@$(BIN)/python -m benchmarks.classes
+	@$(BIN)/python -m benchmarks.parallel
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 	@$(BIN)/python -m benchmarks.beyond_memory
 

@@ -40,6 +40,8 @@ class ArtifactWriter:
             epochs=result.request["training"]["epochs"],
             priority=result.priority,
             warnings=_json(result.report["warnings"]),
+            processes=result.parallel.processes,
+            min_processes=result.parallel.fewest,
         )
         return PlannedJob(
             job,

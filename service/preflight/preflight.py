@@ -34,16 +34,19 @@ from service.preflight.data_section import DataSection
 from service.preflight.devices import choose_device, is_served
 from service.preflight.fit import ValidSections, candidate, check_sections
 from service.preflight.initial_parameters import check_tensors, find_tensors
+from service.preflight.parallel import EAGER, check_parallel
 from service.preflight.result import PreflightResult, data_document, make_group_key, report_document
 from service.preflight.sections import Sections, collecting, read_placement, read_sections
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.data import DataDeclaration, DatasetReference
+from service.specs.job import Parallel
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.batches import Batches
 from service.training.check import check_components, resolve
 from service.training.class_weights import resolve_class_weights
+from service.training.engines.choice import Choice
 from service.training.expression_loss import LossNames
 from service.training.losses import LOSSES
 from service.training.output_roles import OutputRoles, check_output_names
@@ -235,11 +238,20 @@ class Preflight:
             "data": data_document(data, prepared.encoding),
             "architecture": checked.spec,
             "training": resolve(training, sections.roles),
-            **placement.model_dump(mode="json"),
+            **placement.model_dump(mode="json", exclude_none=True),
         }
         device = choose_device(placement, self._devices, checked.parameter_count * sections.batches.size)
         described = candidate(sections, placement, device)
-        engine = self._cache.engines.choose(placement.engine, described)
+        parallel = placement.parallel or Parallel(processes=1)
+        if parallel.processes == 1:
+            engine = self._cache.engines.choose(placement.engine, described)
+        else:
+            cpu_workers = self._settings.workers
+            found = check_parallel(placement, parallel, device, self._devices, cpu_workers, sections)
+            if found.errors:
+                raise InvalidRequest(errors=found.errors)
+            warnings = [*warnings, *found.warnings]
+            engine = Choice("eager", EAGER)
         used = {
             "device": device,
             "engine": engine.engine,
@@ -258,6 +270,7 @@ class Preflight:
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),
             used=used,
+            parallel=parallel,
             group_key=make_group_key(request, described.key),
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,

@@ -16,6 +16,7 @@ from service.jobs.data import REPORTED_TARGETS
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
+from service.specs.job import Parallel
 from service.training.construction_seed import REPORTED_SEED, construction_seed
 from service.training.engines.program_key import ProgramKey
 from service.training.output_roles import OutputRoles
@@ -34,6 +35,7 @@ class PreflightResult:
         dataset_id: The dataset that the request names; None for inline data.
         other_dataset_ids: Datasets that are used as a validation or test set.
         used: Device (the queue), engine (and why not the compiled one) and threads of the training.
+        parallel: The processes that share each batch.
         group_key: Equal for jobs that may train together.
         parameter_count: Number of parameters of the model.
         memory_estimate_bytes: Estimated memory for parameters, gradients, optimizer state and activations.
@@ -49,6 +51,7 @@ class PreflightResult:
     dataset_id: str | None
     other_dataset_ids: Sequence[str]
     used: dict[str, Any]
+    parallel: Parallel
     group_key: str
     parameter_count: int
     memory_estimate_bytes: int

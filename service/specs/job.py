@@ -84,8 +84,23 @@ Engine = TypeAliasType("Engine", Literal["auto", "eager", "compiled"])
 Precision = TypeAliasType("Precision", Literal["float32", "bfloat16"])
 
 
+class Parallel(Spec):
+    """Training in several processes, which share each batch."""
+
+    processes: Annotated[int, Field(ge=1, le=1024)]
+    """Number of processes. Each takes the place of a worker, on a GPU of its own if the device is `cuda`."""
+    min_processes: Annotated[int, Field(ge=1)] | None = None
+    """The least number of processes with which the job may start, or go on after one was lost; null for
+    `processes`. With another number, results differ by rounding, and by what each process draws."""
+
+    @property
+    def fewest(self) -> int:
+        """The least number of processes."""
+        return self.processes if self.min_processes is None else self.min_processes
+
+
 class Placement(Spec):
-    """Device, engine and precision of a job."""
+    """Device, engine, precision and number of processes of a job."""
 
     device: Device = "auto"
     """`cpu`, `cuda` (any GPU), `cuda:N` (this GPU), or `auto`, which chooses CPU or GPU by the work of a
@@ -97,6 +112,8 @@ class Placement(Spec):
     precision: Precision = "float32"
     """Precision of the forward pass. `bfloat16` runs forward pass and loss under `torch.autocast`; parameters
     and optimizer state are float32 in both cases."""
+    parallel: Parallel | None = None
+    """Several processes that share each batch; null for one."""
 
 
 class JobRequest(Placement):

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, or_, select, tuple_
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.specs.job import JobStatus, LogLevel, StopReason
@@ -181,7 +181,9 @@ class ClaimStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
+    def claim(
+        self, worker_id: str, devices: Collection[str], lease_seconds: float, processes: int = 1
+    ) -> Job | None:
         """Claim the first job of some queues, by descending priority, then age; None if they are empty.
 
         The attempt continues from the newest checkpoint of earlier attempts: `epoch` is set to the
@@ -191,10 +193,15 @@ class ClaimStore:
             worker_id: Worker that claims the job.
             devices: Devices whose queues are considered.
             lease_seconds: Time until the lease expires without a `renew`.
+            processes: Number of processes that can train the job. If several, only a job for several
+                processes is claimed.
         """
+        suits = jobs.c.processes == 1
+        if processes > 1:
+            suits = and_(jobs.c.processes > 1, jobs.c.min_processes <= processes)
         first = (
             select(jobs.c.sequence)
-            .where(jobs.c.status == JobStatus.QUEUED, jobs.c.device.in_(devices))
+            .where(jobs.c.status == JobStatus.QUEUED, jobs.c.device.in_(devices), suits)
             .order_by(jobs.c.priority.desc(), jobs.c.sequence)
             .limit(1)
         )
@@ -208,7 +215,10 @@ class ClaimStore:
             truncate_history(connection, [row])
             job = Job.of_row(row)
             continuing = f", continuing from epoch {job.epoch}" if job.epoch else ""
-            add_lines(connection, [Claim.of(job).line(f"Claimed by worker {worker_id}{continuing}.")])
+            count = job.process_count(processes)
+            together = f", to train in {count} processes" if count > 1 else ""
+            line = f"Claimed by worker {worker_id}{together}{continuing}."
+            add_lines(connection, [Claim.of(job).line(line)])
         return job
 
     def count_alike(self, job: Job, limit: int) -> int:
@@ -333,17 +343,18 @@ class ClaimStore:
             add_lines(connection, [line for ending in endings for line in ending.lines()])
         return unreferenced
 
-    def release(self, claim: Claim, reason: str = "") -> None:
+    def release(self, claim: Claim, reason: str = "", *, lost: bool = False) -> None:
         """Release a job: it is queued again, or paused if its owner has requested that.
 
         Args:
             claim: Claim of the job.
             reason: Reason, as a sentence for the job's log.
+            lost: Whether another worker that trained it was lost, which counts against the job.
 
         Raises:
             LeaseLost: If the job was reclaimed.
         """
-        if not reclaim(self._database, claim.holds(), reason):
+        if not reclaim(self._database, claim.holds(), reason, lost=lost):
             raise LeaseLost(claim)
 
 

@@ -31,6 +31,8 @@ class NewJob:
         epochs: Number of epochs to train for.
         priority: Priority in the queue; jobs with a higher one start first.
         warnings: Warnings about the request, as a JSON list of pointers and details.
+        processes: Number of processes that train it.
+        min_processes: The least number of processes that may train it.
         id: Id chosen by the service.
     """
 
@@ -45,6 +47,8 @@ class NewJob:
     epochs: int
     priority: int = 0
     warnings: str = "[]"
+    processes: int = 1
+    min_processes: int = 1
     id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -88,11 +92,23 @@ class Job:
     changed_at: datetime
     epoch_seconds: float | None
     warnings: str
+    processes: int
+    min_processes: int
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> "Job":
         """Return the job of a row that has all columns, in the order of the table."""
         return cls(*row)
+
+    def process_count(self, available: int) -> int:
+        """Return the number of processes of an attempt.
+
+        After a loss, a job that can do with fewer processes does: a lost machine doesn't come back at once.
+
+        Args:
+            available: Number of workers that can train it.
+        """
+        return max(self.min_processes, min(available, self.processes - self.workers_lost))
 
     @property
     def cursor(self) -> Cursor:

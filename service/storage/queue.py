@@ -1,6 +1,7 @@
 """Queues of waiting jobs by device, ordered by descending priority, then age."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, func, select
 
@@ -31,6 +32,27 @@ _NUMBERED = (
 POSITIONS = select(_NUMBERED.c.sequence, (_HIGHER + _EARLIER + _NUMBERED.c.number).label("position")).where(
     _NUMBERED.c.sequence.in_(bindparam("sequences", expanding=True))
 )
+
+
+FIRST = (
+    select(jobs.c.processes, jobs.c.min_processes)
+    .where(QUEUED, jobs.c.device == bindparam("device"))
+    .order_by(jobs.c.priority.desc(), jobs.c.sequence)
+    .limit(1)
+)
+
+
+@dataclass(frozen=True)
+class ParallelJob:
+    """A queued job that several processes train.
+
+    Attributes:
+        processes: The number of processes.
+        min_processes: The least number with which it may start.
+    """
+
+    processes: int
+    min_processes: int
 
 
 class QueueStore:
@@ -69,6 +91,12 @@ class QueueStore:
                 }
                 found |= {row.sequence: row.position for row in connection.execute(POSITIONS, values)}
         return {job.id: found[job.sequence] for job in page if job.sequence in found}
+
+    def first_parallel(self, device: str) -> "ParallelJob | None":
+        """Return how many processes the first job of a queue needs; None unless it needs several."""
+        with self._database.read() as connection:
+            first = connection.execute(FIRST, {"device": device}).one_or_none()
+        return None if first is None or first.processes == 1 else ParallelJob(*first)
 
     def lengths(self) -> Mapping[str, int]:
         """Return the number of queued jobs by device, without devices that have none."""

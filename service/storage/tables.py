@@ -133,6 +133,8 @@ jobs = Table(
     # Duration of an epoch in the latest attempt that completed one.
     Column("epoch_seconds", Float),
     Column("warnings", Text, nullable=False, server_default="[]"),
+    Column("processes", Integer, nullable=False, server_default="1"),
+    Column("min_processes", Integer, nullable=False, server_default="1"),
     # Sequence numbers of deleted jobs are never reused.
     sqlite_autoincrement=True,
 )

@@ -46,9 +46,14 @@ class WeightedLoss(nn.Module):
         losses = self.losses(outputs, targets)
         if not self.masks:
             losses = _rows(losses)
-        divisors = used * self._class_weights(targets) if self._has_classes(targets) else used
-        loss: Tensor = (losses * used).sum() / divisors.sum().clamp(min=_TINY)
+        loss: Tensor = (losses * used).sum() / self.divisor(targets, weights)
         return loss
+
+    def divisor(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum [] of the weights of rows or targets, each times that of its class; never 0."""
+        used = self.used_weights(targets, weights)
+        divisors = used * self._class_weights(targets) if self._has_classes(targets) else used
+        return divisors.sum().clamp(min=_TINY)
 
     def losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
         """Compute the loss of each row [B], or of each target [B, …]; that of a missing target is finite."""
@@ -125,3 +130,23 @@ def loss_weight(loss_fn: nn.Module, batch: Samples, ignores: bool) -> int | Tens
     if isinstance(loss_fn, WeightedLoss):
         return loss_fn.total_weight(*batch.loss_arguments)
     return (batch.targets != IGNORED).sum() if ignores else batch.rows
+
+
+def loss_divisor(loss_fn: nn.Module, batch: Samples, ignores: bool) -> int | Tensor:
+    """Return what the loss of a batch divides by: the loss of several batches is the mean weighted by it.
+
+    Args:
+        loss_fn: The loss.
+        batch: The batch.
+        ignores: Whether some of the targets may be `IGNORED`.
+
+    Returns:
+        As `loss_weight`, with each row or position weighted by its class.
+    """
+    if isinstance(loss_fn, WeightedLoss):
+        return loss_fn.divisor(*batch.loss_arguments)
+    classes = batch.targets
+    if isinstance(loss_fn, _CLASS_MEANS) and loss_fn.weight is not None and not classes.is_floating_point():
+        counted = classes != loss_fn.ignore_index
+        return (loss_fn.weight[classes.masked_fill(~counted, 0)] * counted).sum()
+    return loss_weight(loss_fn, batch, ignores)

@@ -26,7 +26,7 @@ from service.storage.identity import bound_identity
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
-from service.worker.messages import Join
+from service.worker.messages import Assist, Hold, Join, Lead
 from service.worker.parent import Parent
 from service.worker.runner import Runner
 
@@ -86,9 +86,16 @@ def _work(parent: Parent, settings: Settings, membership: Join) -> None:
         warming, is_warm = runner.warm_up(), False
         while not parent.stopping.is_set():
             parent.ordered.clear()  # before the claim: an order that arrives during it is not lost
-            retry_seconds = None
+            task, retry_seconds = parent.take_task(), None
+            if isinstance(task, Assist):
+                runner.assist(task)
+                continue
+            if isinstance(task, Hold):
+                parent.idle()
+                parent.ordered.wait()
+                continue
             try:
-                found = runner.run_next()
+                found = runner.run_next(task.processes if isinstance(task, Lead) else 1)
             except Unavailable as error:
                 log.warning("no job claimed", worker=name, reason=error.detail)
                 found, retry_seconds = False, DATABASE_RETRY_SECONDS  # it may have claimed a job unknowingly

@@ -24,6 +24,54 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Claim no further job until another order comes: the worker will train a job together with others."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Claim a job for several processes, and be the first of them.
+
+    Attributes:
+        processes: Number of workers that are held for it, this one included.
+    """
+
+    processes: int
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """The processes of a job; the first one leads.
+
+    Attributes:
+        owner: Owner of the job.
+        job_id: The job.
+        count: Number of processes.
+        host: Host on which the first one waits for the others.
+        port: Its TCP port.
+    """
+
+    owner: str
+    job_id: str
+    count: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Assist:
+    """Train a job that another worker has claimed, together with it.
+
+    Attributes:
+        ranks: The processes.
+        rank: Number of this one, from 1.
+    """
+
+    rendezvous: Rendezvous
+    rank: int
+
+
+@dataclass(frozen=True)
 class CheckSignals:
     """Read from the database whether the owner of a running job has requested a cancel or a pause."""
 
@@ -63,6 +111,13 @@ class JobChanged:
 
 
 @dataclass(frozen=True)
+class RanksNeeded:
+    """The worker leads a job and waits for the other processes."""
+
+    rendezvous: Rendezvous
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """Training steps follow.
 
@@ -95,13 +150,14 @@ class Idle:
     """No job is queued; the worker waits for an order."""
 
 
-Order = Join | Work | CheckSignals | Stop
+Order = Join | Work | Hold | Lead | Assist | CheckSignals | Stop
 Signal = (
     Ready
     | Alive
     | MakingProgress
     | JobStarted
     | JobChanged
+    | RanksNeeded
     | TrainingStarted
     | TrainingSuspended
     | SignalsHandled
@@ -109,13 +165,14 @@ Signal = (
     | Idle
 )
 
-ORDERS = Messages[Order](Join, Work, CheckSignals, Stop)
+ORDERS = Messages[Order](Join, Work, Hold, Lead, Assist, CheckSignals, Stop)
 SIGNALS = Messages[Signal](
     Ready,
     Alive,
     MakingProgress,
     JobStarted,
     JobChanged,
+    RanksNeeded,
     TrainingStarted,
     TrainingSuspended,
     SignalsHandled,

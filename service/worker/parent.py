@@ -12,14 +12,19 @@ from service.worker.messages import (
     ORDERS,
     SIGNALS,
     Alive,
+    Assist,
     CheckSignals,
+    Hold,
     Idle,
     JobChanged,
     JobStarted,
     Join,
+    Lead,
     MakingProgress,
     Order,
+    RanksNeeded,
     Ready,
+    Rendezvous,
     Signal,
     SignalsHandled,
     Stop,
@@ -30,6 +35,9 @@ from service.worker.messages import (
 )
 
 log = structlog.get_logger()
+
+Task = Work | Hold | Lead | Assist
+"""What a worker does that has joined."""
 
 
 class Parent:
@@ -52,6 +60,7 @@ class Parent:
         self.ordered = threading.Event()
         self.joined = threading.Event()
         self.membership: Join | None = None
+        self._task: Task = Work()
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def _listen(self) -> None:
@@ -73,13 +82,20 @@ class Parent:
                 self.stopping.set()
             case CheckSignals():
                 self.signalled.set()
-            case Work():
-                pass
+            case Work() | Hold() | Lead() | Assist():
+                self._task = order
             case _:
                 assert_never(order)
         # Last: the main thread, once it wakes, reads what was set above.
         self.joined.set()
         self.ordered.set()
+
+    def take_task(self) -> Task:
+        """Return what the worker is to do next; a task for several processes is done once."""
+        task = self._task
+        if isinstance(task, (Lead, Assist)):
+            self._task = Work() if isinstance(task, Lead) else Hold()
+        return task
 
     def ready(self) -> None:
         """Report that the process has loaded its libraries and can join."""
@@ -96,6 +112,10 @@ class Parent:
     def job_changed(self, job_id: str) -> None:
         """See `Supervisor`."""
         self._send(JobChanged(job_id))
+
+    def ranks_needed(self, rendezvous: Rendezvous) -> None:
+        """See `Supervisor`."""
+        self._send(RanksNeeded(rendezvous))
 
     def making_progress(self) -> None:
         """See `Supervisor`."""

@@ -116,9 +116,15 @@ class Recorder:
         ]
         self.release(attempt.claim, " ".join(reasons))
 
-    def release(self, claim: Claim, reason: str) -> None:
-        """Release a job to resume from its last checkpoint; the reason is written to its log."""
-        self.retry(claim, lambda: self._storage.claims.release(claim, reason))
+    def release(self, claim: Claim, reason: str, *, lost: bool = False) -> None:
+        """Release a job to resume from its last checkpoint; the reason is written to its log.
+
+        Args:
+            claim: The claim of the job.
+            reason: A sentence.
+            lost: Whether another worker that trained it was lost, which counts against the job.
+        """
+        self.retry(claim, lambda: self._storage.claims.release(claim, reason, lost=lost))
 
     def record_all(self, attempts: Sequence[Attempt]) -> Sequence[Signals | None]:
         """Write the pending history of several attempts; return signals, None for a reclaimed job."""

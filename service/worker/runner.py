@@ -35,6 +35,8 @@ from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint, Tensors
 from service.training.construction_seed import construction_seed
 from service.training.engines.base import GROUP_SIZES, Engine
+from service.training.engines.eager.parallel import follow
+from service.training.engines.eager.ranks import RankLost, Ranks
 from service.training.engines.factory import EngineFactory
 from service.training.loop import train
 from service.training.out_of_memory import describe, is_out_of_memory
@@ -42,6 +44,8 @@ from service.training.parameter_files import read_file
 from service.worker.attempt import Attempt, LoadedJob
 from service.worker.batching import Batcher
 from service.worker.group import train_group
+from service.worker.messages import Assist
+from service.worker.parallel import LOST, assisting, leading
 from service.worker.recorder import RETRY_SECONDS, Recorder
 from service.worker.supervisor import Supervisor
 
@@ -87,8 +91,11 @@ class Runner:
         self._claim_is_uncertain = False  # a claim was sent to the database and not answered
         self._batcher = Batcher(supervisor.stopping.wait)
 
-    def run_next(self) -> bool:
+    def run_next(self, processes: int = 1) -> bool:
         """Claim and train a job for the device, or a group of them; return False when none is queued.
+
+        Args:
+            processes: Number of workers that wait to train the job together, this one included.
 
         Raises:
             Unavailable: The database is unavailable, or the artifacts are after a job was released for it.
@@ -98,14 +105,14 @@ class Runner:
             self._could_not_read = False
         queues = {str(self._device), self._device.type}
         claims, lease_seconds = self._storage.claims, self._settings.lease_seconds
-        job = self._claimed(lambda: claims.claim(self._worker_id, queues, lease_seconds))
+        job = self._claimed(lambda: claims.claim(self._worker_id, queues, lease_seconds, processes))
         if job is None:
             return False
         self._held = [Claim.of(job)]
         self._supervisor.job_started(job.id)
         log.info("job started", job_id=job.id, attempt=job.attempt, device=str(self._device))
         try:
-            self._run(job)
+            self._run(job, job.process_count(processes))
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
         except Unavailable as error:  # the process is stopping: its supervisor releases the job
@@ -140,24 +147,38 @@ class Runner:
         if held:
             self._storage.claims.renew(held, self._settings.lease_seconds)
 
-    def _run(self, job: Job) -> None:
+    def assist(self, order: Assist) -> None:
+        """Train a job that another worker has claimed, together with it."""
+        device, settings, rendezvous = self._device, self._settings, order.rendezvous
+        with assisting(
+            rendezvous, order.rank, device, settings, lambda error: self._failure(error, None)
+        ) as ranks:
+            loaded = self._load(self._storage.jobs.get(rendezvous.owner, rendezvous.job_id))
+            follow(self._make_engine(loaded, ranks), ranks)
+        _free_memory()
+
+    def _run(self, job: Job, processes: int) -> None:
         claim, attempt = Claim.of(job), None
         try:
-            loaded = self._load(job)
-            companions = self._claim_companions(loaded)
-            if companions:
-                return self._run_group(loaded, companions)
-            attempt, engine = self._start(loaded)
-            try:
-                reason = self._train(attempt, engine)
-            finally:
-                self._supervisor.training_suspended()
-            if reason is None:
-                self._recorder.save_and_release(attempt)
-            else:
-                self._recorder.finish(attempt, reason)
+            with self._ranks(job, processes) as ranks:
+                loaded = self._load(job)
+                companions = self._claim_companions(loaded)
+                if companions:
+                    return self._run_group(loaded, companions)
+                attempt, engine = self._start(loaded, ranks)
+                try:
+                    reason = self._train(attempt, engine)
+                finally:
+                    self._supervisor.training_suspended()
+                if reason is None:
+                    self._recorder.save_and_release(attempt)
+                else:
+                    self._recorder.finish(attempt, reason)
         except LeaseLost:
             raise
+        except RankLost as error:
+            log.warning("job released", job_id=job.id, reason=str(error))
+            self._recorder.release(claim, LOST, lost=True)
         except Unavailable as error:  # the job is not to blame
             log.warning("job released", job_id=job.id, reason=error.detail)
             self._recorder.release(claim, error.detail)
@@ -169,6 +190,16 @@ class Runner:
             self._recorder.fail(claim, self._failure(error, attempt), attempt)
             del attempt, error  # the traceback refers to the model: delete both to free its memory
             _free_memory()
+
+    @contextmanager
+    def _ranks(self, job: Job, count: int) -> Iterator[Ranks | None]:
+        """Wait for the other processes of a job; None for a job of a single one."""
+        if job.processes == 1:
+            yield None
+            return
+        with leading(job, count, self._device, self._settings, self._supervisor) as ranks:
+            self._supervisor.making_progress()
+            yield ranks
 
     def _claim_companions(self, first: LoadedJob) -> Sequence[Job]:
         """Claim jobs that can train in a group with the first; none if too few are queued."""
@@ -324,19 +355,25 @@ class Runner:
         self._supervisor.making_progress()
         return prepared
 
-    def _start(self, loaded: LoadedJob) -> tuple[Attempt, Engine]:
+    def _start(self, loaded: LoadedJob, ranks: Ranks | None) -> tuple[Attempt, Engine]:
         """Make the engine of a job, at the checkpoint of an earlier attempt if it has one."""
         started, job = time.monotonic(), loaded.job
+        engine = self._make_engine(loaded, ranks)
+        seconds = loaded.seconds + time.monotonic() - started - engine.compile_seconds
+        attempt = Attempt(job, Claim.of(job), engine, loaded.data, seconds, engine.epoch)
+        return attempt, engine
+
+    def _make_engine(self, loaded: LoadedJob, ranks: Ranks | None) -> Engine:
+        job = loaded.job
         # Capturing may have killed the earlier worker: do without it.
-        engine = self._engines.make(loaded.engine, loaded.components, captures=job.workers_lost == 0)
+        engine = self._engines.make(loaded.engine, loaded.components, job.workers_lost == 0, ranks)
         self._supervisor.making_progress()
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:
             newest = saved[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
-        seconds = loaded.seconds + time.monotonic() - started - engine.compile_seconds
-        return Attempt(job, Claim.of(job), engine, loaded.data, seconds, engine.epoch), engine
+        return engine
 
     def _failure(self, error: Exception, attempt: Attempt | None) -> FitserveError:
         """Return the error as the job's owner gets it."""

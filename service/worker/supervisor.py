@@ -3,6 +3,8 @@
 import threading
 from typing import Protocol
 
+from service.worker.messages import Rendezvous
+
 
 class Supervisor(Protocol):
     """Receives signals from a worker and sets events for it.
@@ -23,6 +25,9 @@ class Supervisor(Protocol):
 
     def job_changed(self, job_id: str) -> None:
         """Report that readers can find something new about a job."""
+
+    def ranks_needed(self, rendezvous: Rendezvous) -> None:
+        """Report that a job for several processes waits for the other ones."""
 
     def making_progress(self) -> None:
         """Report progress, with nothing new for readers."""

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from service.worker.messages import Rendezvous
+
 
 @dataclass
 class RecordingSupervisor:
@@ -29,6 +31,10 @@ class RecordingSupervisor:
         """Record the signal."""
         self.signals.append(("job_changed", job_id))
         self.on_job_changed(job_id)
+
+    def ranks_needed(self, rendezvous: Rendezvous) -> None:
+        """Record the signal."""
+        self.signals.append(("ranks_needed", rendezvous))
 
     def making_progress(self) -> None:
         """Record the signal."""

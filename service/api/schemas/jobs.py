@@ -10,7 +10,7 @@ from service.api.schemas.problems import FieldProblem, Problem
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import DatasetId, JobId
 from service.specs.data import DatasetReference
-from service.specs.job import Device, Engine, JobStatus, Precision, StopReason
+from service.specs.job import Device, Engine, JobStatus, Parallel, Precision, StopReason
 from service.specs.names import LossName, MetricName
 from service.specs.training import TrainingSpec
 
@@ -137,6 +137,8 @@ class Job(Resource):
     """The requested engine."""
     precision: Precision
     """The requested precision."""
+    parallel: Parallel | None = None
+    """The requested processes; absent for one."""
     used: Used
     timings: Timings | None
     """Duration of each phase; null until the job has ended."""
@@ -243,6 +245,8 @@ class Preflight(Resource):
     """The requested engine."""
     precision: Precision
     """The requested precision."""
+    parallel: Parallel | None = None
+    """The requested processes; absent for one."""
     used: Used
     """Resources that the job would run with."""
     layers: list[Layer]

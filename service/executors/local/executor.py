@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 import structlog
 
 from service.errors import Unavailable
+from service.executors.local.gang import Gang
 from service.executors.local.gpus import usable_gpus
 from service.executors.local.supervised_worker import KillReason, SupervisedWorker
 from service.executors.local.worker_process import LocalWorkerProcess
@@ -21,6 +22,7 @@ from service.storage.database import Database
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.workers import WorkerStore
+from service.worker.messages import RanksNeeded
 
 log = structlog.get_logger()
 
@@ -78,8 +80,8 @@ class LocalExecutor:
         self._on_change = on_change
         self._on_scan = on_scan
         # `wake`, `cancel` and `close` run in other threads than supervision. The lock guards `_workers`, the
-        # idle state of each worker, and `_pending_wakes`. Only the supervision thread changes the list
-        # `_workers`, so it reads the list without the lock; it alone uses spares and vacant devices.
+        # idle and held states of each worker, and `_pending_wakes`. Only the supervision thread changes the
+        # list `_workers`, so it reads the list without the lock; it alone uses spares and vacant devices.
         self._lock = threading.Lock()
         self._closing = threading.Event()
         # A message in this pipe interrupts the supervision thread while it waits for signals.
@@ -92,6 +94,7 @@ class LocalExecutor:
         self._workers = [self._join(self._start_process(), device) for device in devices]
         self._spares: list[LocalWorker] = []
         self._vacant_devices: list[str] = []  # devices whose worker is gone and not replaced yet
+        self._gang: Gang[LocalWorkerProcess] | None = None
         self._no_start_before = 0.0
         self._next_scan = time.monotonic()
         self._no_expiry_before = time.monotonic() + HEARTBEATS_TO_RENEW * settings.heartbeat_seconds
@@ -120,7 +123,7 @@ class LocalExecutor:
         """
         with self._lock:
             for worker in self._workers:
-                if worker.idle and worker.serves(device):
+                if worker.is_free and worker.serves(device):
                     worker.wake()
                     return
             self._pending_wakes.add(device)
@@ -162,6 +165,9 @@ class LocalExecutor:
             for worker in workers:
                 worker.restart_deadlines()
         self._kill_overdue()
+        with self._lock:
+            if self._gang is not None and not self._gang.advance(self._workers):
+                self._gang = None
         self._start_missing()
         if time.monotonic() >= self._next_scan:
             self._scan()
@@ -189,8 +195,10 @@ class LocalExecutor:
             return
         with self._lock:
             job_id = worker.observe(signal)
+            if isinstance(signal, RanksNeeded) and self._gang is not None:
+                self._gang.assist(signal.rendezvous)
             pending = {device for device in self._pending_wakes if worker.serves(device)}
-            if worker.idle and pending:
+            if worker.is_free and pending:
                 self._pending_wakes -= pending
                 worker.wake()
         if job_id is not None:
@@ -231,6 +239,7 @@ class LocalExecutor:
                 *release(),
             ],
             KillReason.HANG: partial(release, hung),
+            KillReason.RANK_LOST: partial(release, "Another process of its job was lost."),
             KillReason.UNKNOWN_MESSAGE: partial(release, "It sent an unknown message and was killed."),
         }
         self._unregister([worker.name], reclaim[reason])
@@ -288,11 +297,22 @@ class LocalExecutor:
                     self._on_change(job_id)
             self._find_cancelled()
             for device in self._queue.lengths():
+                self._gather(device)
                 self.wake(device)
             self._on_scan()
         except Unavailable as error:  # the next scan tries again
             log.warning("scan failed", reason=error.detail)
             self._postpone_expiry()
+
+    def _gather(self, device: str) -> None:
+        """Hold workers for the first job of a queue if it needs several; one such job runs at a time."""
+        if self._gang is not None:
+            return
+        needed = self._queue.first_parallel(device)
+        if needed is not None:
+            with self._lock:
+                own = [worker for worker in self._workers if worker.serves(device) and worker.ready]
+                self._gang = Gang.gather(needed, own)
 
     def _postpone_expiry(self) -> None:
         self._no_expiry_before = time.monotonic() + self._settings.lease_seconds

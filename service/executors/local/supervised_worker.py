@@ -11,14 +11,19 @@ import structlog
 
 from service.worker.messages import (
     Alive,
+    Assist,
     CheckSignals,
+    Hold,
     Idle,
     JobChanged,
     JobStarted,
     Join,
+    Lead,
     MakingProgress,
     Order,
+    RanksNeeded,
     Ready,
+    Rendezvous,
     Signal,
     SignalsHandled,
     Stop,
@@ -43,6 +48,7 @@ class KillReason(Enum):
     HANG = auto()
     SILENCE = auto()
     UNKNOWN_MESSAGE = auto()
+    RANK_LOST = auto()
 
 
 class WorkerProcess(Protocol):
@@ -96,6 +102,8 @@ class SupervisedWorker(Generic[P]):
         runtime_deadline: Time at which `max_runtime_seconds` of a job expire; infinity while no step runs.
         limited_job_id: Id of the job that `runtime_deadline` belongs to.
         stop_requested: Time of the first cancel order for the current job; infinity without one.
+        held: Whether it claims no job because it will train one together with other workers, or does.
+        parting_deadline: Time by which it must have left a training whose other processes are gone.
     """
 
     process: P
@@ -109,6 +117,8 @@ class SupervisedWorker(Generic[P]):
     runtime_deadline: float = math.inf
     limited_job_id: str = ""
     stop_requested: float = math.inf
+    held: bool = False
+    parting_deadline: float = math.inf
 
     def join(self, name: str, device: str) -> None:
         """Order the process to work under a name and for a device."""
@@ -121,8 +131,28 @@ class SupervisedWorker(Generic[P]):
 
     def wake(self) -> None:
         """Order the worker to look for a job."""
-        self.idle = False
+        self.idle = self.held = False
         self._send(Work())
+
+    def hold(self) -> None:
+        """Order the worker to claim no further job; it is idle again once it complies."""
+        self.idle, self.held = False, True
+        self._send(Hold())
+
+    def lead(self, processes: int) -> None:
+        """Order the worker to claim a job for several processes."""
+        self.idle = self.held = False
+        self._send(Lead(processes))
+
+    def assist(self, rendezvous: Rendezvous, rank: int) -> None:
+        """Order a held worker to train a job together with others; it is idle again after that."""
+        self.idle = False
+        self._send(Assist(rendezvous, rank))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the worker waits for a job."""
+        return self.idle and not self.held
 
     def stop(self) -> None:
         """Order the worker to release its jobs and exit."""
@@ -167,7 +197,7 @@ class SupervisedWorker(Generic[P]):
             case Idle():
                 self._set_job(None)
                 self.idle = True
-            case MakingProgress():
+            case MakingProgress() | RanksNeeded():
                 pass
             case _:
                 assert_never(signal)
@@ -176,7 +206,7 @@ class SupervisedWorker(Generic[P]):
     def _set_job(self, job_id: str | None) -> None:
         """Set the current job, and clear the deadlines of the previous one."""
         self.idle, self.job_id = False, job_id
-        self.runtime_deadline = self.stop_requested = math.inf
+        self.runtime_deadline = self.stop_requested = self.parting_deadline = math.inf
 
     def restart_deadlines(self) -> None:
         """Restart all deadlines: the supervisor itself may have been suspended."""
@@ -201,9 +231,11 @@ class SupervisedWorker(Generic[P]):
             silence = (self.last_signal + silent_seconds, KillReason.SILENCE)
         else:
             silence = (max(self.last_signal, self.process.last_sign) + start_seconds, KillReason.SILENCE)
+        parting = (self.parting_deadline, KillReason.RANK_LOST)
         if self.job_id is None:
-            return [silence]
+            return [parting, silence]
         return [
+            parting,
             (self.stop_requested + CANCEL_GRACE_SECONDS, KillReason.CANCEL),
             (self.runtime_deadline + OVERRUN_GRACE_SECONDS, KillReason.RUNTIME),
             (self.last_progress + hang_seconds, KillReason.HANG),

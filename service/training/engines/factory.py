@@ -10,6 +10,8 @@ from service.training.components import Components
 from service.training.engines.base import CompiledEngineFactory, Engine, Group
 from service.training.engines.eager.cuda_graphs import CudaGraphs
 from service.training.engines.eager.engine import EagerEngine
+from service.training.engines.eager.parallel import make_engine
+from service.training.engines.eager.ranks import Ranks
 from service.training.engines.optional import compiled_support, runs_jax
 
 
@@ -27,14 +29,19 @@ class EngineFactory:
         self._threads = threads
         self._cache_dir = cache_dir
 
-    def make(self, name: str, components: Components, captures: bool = True) -> Engine:
+    def make(
+        self, name: str, components: Components, captures: bool = True, ranks: Ranks | None = None
+    ) -> Engine:
         """Make the engine of a training.
 
         Args:
             name: `eager` or `compiled`.
             components: The training's.
             captures: Whether the eager engine replays CUDA graphs on a GPU.
+            ranks: The processes that share each batch; None for a single one.
         """
+        if ranks is not None:
+            return make_engine(components, ranks)
         if name == "compiled" and components.spec.epochs:  # without an epoch, there is nothing to compile
             return self._compiled.make(components)
         capture = CudaGraphs() if captures and self._device.type == "cuda" else None

@@ -40,9 +40,11 @@ class Claims(ClaimStore):
 
     was_lost = False
 
-    def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
+    def claim(
+        self, worker_id: str, devices: Collection[str], lease_seconds: float, processes: int = 1
+    ) -> Job | None:
         """Claim a job; raise `Unavailable` the first time."""
-        job = super().claim(worker_id, devices, lease_seconds)
+        job = super().claim(worker_id, devices, lease_seconds, processes)
         if not self.was_lost:
             self.was_lost = True
             raise Unavailable()

@@ -1,5 +1,7 @@
 """Forward and backward pass of a training step."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -59,10 +61,17 @@ class Passes:
         outputs = roles.layout.named(self.model(*inputs))
         return self._loss_fn(roles.predicted(outputs, inputs), *batch.loss_arguments), outputs
 
-    def backward(self, loss: Tensor) -> None:
-        """Replace the gradients of the parameters by those of a loss, clipped to the largest norm."""
+    def backward(self, loss: Tensor, average: Callable[[Sequence[Tensor]], None] | None = None) -> None:
+        """Replace the gradients of the parameters by those of a loss, clipped to the largest norm.
+
+        Args:
+            loss: The loss [].
+            average: Changes the gradients in place before they are clipped; None for no change.
+        """
         for parameter in self._parameters:
             parameter.grad = None  # as `zero_grad` does, without its hooks for profilers
         loss.backward()  # type: ignore[no-untyped-call]
+        if average is not None:
+            average([parameter.grad for parameter in self._parameters if parameter.grad is not None])
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
