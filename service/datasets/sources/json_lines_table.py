@@ -174,13 +174,11 @@ class JsonLinesTable:
         missing = SHOWN_ROWS + 1 - len(survey.first_lines)
         before = dict(survey.first_lines)
         survey.first_lines |= {row: block.lines[row] for row in islice(numbered, missing)}
-        values = defaultdict[str, list[Any]](list)
-        for number, row in numbered.items():
-            for name, value in row.items():
-                if name not in values and name not in survey.keys and self._is_read(name):
-                    check_name(name, pointer_to(_POINTER, number, name), self._errors)
-                values[name].append(value)
+        values = _values_by_key(numbered.values())
         for name, found in values.items():
+            if name not in survey.keys and self._is_read(name):
+                first = next(number for number, row in numbered.items() if name in row)
+                check_name(name, pointer_to(_POINTER, first, name), self._errors)
             key = survey.keys.setdefault(name, _Key(self._cells.types_of(name), dict(before)))
             if self._is_read(name):
                 self._cells.add_types(name, found, key.types)
@@ -221,10 +219,11 @@ class JsonLinesTable:
 
     def _convert(self, block: _Block, cells: CellReader) -> pa.Table:
         objects = [row if isinstance(row, dict) else {} for row in block.rows]
+        uniform = _uniform_columns(objects) or {}
         columns: dict[str, pa.ChunkedArray | pa.Array] = dict.fromkeys(self._keys, pa.nulls(len(objects)))
         for name, key in self._keys.items():
             if self._is_read(name):
-                values = [row.get(name) for row in objects]
+                values = uniform.get(name) or [row.get(name) for row in objects]
                 pointers = RowPointers(_POINTER, name, block.first_row)
                 columns[name] = cells.read_piece(name, values, pointers, key.types)
         return with_options(pa.table(columns), cells.options, reads_gaps=False).combine_chunks()
@@ -268,6 +267,25 @@ class JsonLinesTable:
                 if sum(map(len, parts)) > _MAX_LINE_BYTES:
                     self._errors.fail(_POINTER, f"Line {line} has more than {_MAX_LINE_BYTES:,} bytes.")
         yield line, b"".join(parts)
+
+
+def _uniform_columns(objects: Collection[dict[str, Any]]) -> dict[str, Sequence[Any]] | None:
+    """Return the values of objects by key, if all have the same keys in the same order."""
+    if len({*map(tuple, objects)}) != 1:
+        return None
+    values = zip(*map(dict.values, objects), strict=True)
+    return dict(zip(next(iter(objects)), values, strict=True))
+
+
+def _values_by_key(objects: Collection[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+    """Return the values that objects have, by key, in the order of the objects."""
+    if (columns := _uniform_columns(objects)) is not None:
+        return columns
+    values = defaultdict[str, list[Any]](list)
+    for row in objects:
+        for name, value in row.items():
+            values[name].append(value)
+    return values
 
 
 def _parse_quickly(text: bytes, lines: Collection[bytes], is_checked: bool) -> list[Any] | None:
