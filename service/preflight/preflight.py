@@ -256,11 +256,12 @@ class Preflight:
             "device": device,
             "engine": engine.engine,
             "engine_reason": engine.reason,
+            "estimate": engine.estimate and engine.estimate.document(),
             "threads": self._settings.threads_per_worker,
         }
         if parent is not None and training.resume:
             self._check_continuation(parent, request, sections.dataset, reference)
-            used = orjson.loads(parent.job.used)
+            used = {**orjson.loads(parent.job.used), "estimate": None}  # which was of the parent's epochs
         return PreflightResult(
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),

@@ -18,9 +18,10 @@ from service.specs.training import TrainingSpec
 from service.training.assemble import assemble
 from service.training.components import Components
 from service.training.engines.candidate import Candidate
-from service.training.engines.compiled.eligibility import objections, work_of
+from service.training.engines.compiled.eligibility import objections
 from service.training.engines.compiled.engine import CompiledEngine
 from service.training.engines.compiled.program_cache import ProgramCache
+from service.training.engines.compiled.work import work_of
 from service.training.engines.eager.engine import EagerEngine
 from tests.classes.cases import CASES, ROWS, SOURCES, Case
 from tests.classes.plain import plain_fit, run_as_python, tensors_of

@@ -71,6 +71,21 @@ class TestValues(Resource):
     """For a regression of transformed targets: loss and metrics in the units of the targets."""
 
 
+class EngineEstimate(Resource):
+    """Estimated time of all epochs by each engine, in seconds, with the costs of a typical machine.
+
+    `auto` chooses by it. `timings` says what a job took: `training_seconds` and `compile_seconds`."""
+
+    eager_seconds: float
+    """By the eager engine."""
+    compiled_seconds: float
+    """By the compiled engine, for a job that trains alone, without compiling."""
+    grouped_seconds: float
+    """The same for each job of a group of 64."""
+    compile_seconds: float
+    """Time to trace and compile, which later jobs of the same group save."""
+
+
 class Used(Resource):
     """Resources that a job runs with, chosen at submission."""
 
@@ -80,6 +95,9 @@ class Used(Resource):
     """Engine that executes the steps: `eager` or `compiled`."""
     engine_reason: str | None
     """Why `auto` chose the eager engine."""
+    estimate: EngineEstimate | None = None
+    """What `auto` compared; null for an engine `eager` that was requested, for a training that cannot be
+    compiled, for one of very few steps, and for a continuation."""
     threads: int
     """CPU threads; floating-point results depend on their number."""
 

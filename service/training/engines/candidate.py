@@ -47,25 +47,43 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one step of a training, counted on its trace.
+    """The work of one step of a training on a whole batch, counted on its trace, forward and backward.
 
     Attributes:
         missing: Names of operators that cannot be compiled.
-        operators: Number of operators that PyTorch dispatches in a forward and backward pass.
+        operators: Number of operators that PyTorch dispatches.
         nodes: Number of operators in the compiled graph.
-        operations: Multiplications and additions of its matrix products and convolutions.
+        products: Multiplications and additions of matrix products.
+        convolution_calls: Number of convolutions.
+        convolutions: Their multiplications and additions.
+        patches: Elements of the shifted inputs of those that a program computes with them.
+        unshifted: Multiplications and additions of the others.
+        elements: Elements that other operators compute.
+        functions: Elements of functions such as exp, which take longer.
+        sines: Elements of sines, cosines and tangents.
+        time_steps: Sequential time steps of recurrent layers.
+        recurrent_products: Multiplications and additions of recurrent layers.
+        gates: Functions such as tanh that the cells of recurrent layers compute.
         drawn: Random numbers that the model draws.
         drawn_bytes: Their size as inputs of a program.
         evaluates_alike: Whether a validation has the same results in one part or several: it neither draws
             random numbers nor writes into tensors of the model.
-        time_steps: Sequential time steps of recurrent layers, each computed forward and backward.
     """
 
-    missing: tuple[str, ...]
-    operators: int
-    nodes: int
-    operations: int
+    missing: tuple[str, ...] = ()
+    operators: int = 0
+    nodes: int = 0
+    products: int = 0
+    convolution_calls: int = 0
+    convolutions: int = 0
+    patches: int = 0
+    unshifted: int = 0
+    elements: int = 0
+    functions: int = 0
+    sines: int = 0
+    time_steps: int = 0
+    recurrent_products: int = 0
+    gates: int = 0
     drawn: int = 0
     drawn_bytes: int = 0
     evaluates_alike: bool = True
-    time_steps: int = 0

@@ -12,99 +12,18 @@ from typing import Literal
 from cachetools import LRUCache
 
 from service.errors import FieldError, InvalidRequest
-from service.training.engines.base import CompiledSupport
+from service.training.engines.base import GROUP_SIZES, CompiledSupport
 from service.training.engines.candidate import Candidate, Work
+from service.training.engines.costs import CPU, GPU, Estimate
 from service.training.engines.optional import compiled_support, runs_jax
 from service.training.evaluation import rows_per_slice
 
-
-@dataclass(frozen=True)
-class Costs:
-    """Costs of a training on a type of device, in seconds.
-
-    Attributes:
-        operator: Cost of an operator that PyTorch dispatches.
-        parameter: Cost of an optimizer's update of one parameter tensor.
-        operation: Cost of a multiplication or addition in PyTorch's libraries, faster than XLA's code.
-        drawn: Cost of a random number, which PyTorch draws for both engines.
-        step: Fixed cost of a step of the eager engine.
-        epoch: Fixed cost of an epoch of the eager engine.
-        node: Cost of an operator in a compiled graph.
-        time_step: Cost of a time step of a recurrent layer in a compiled graph, forward and backward.
-        compiled_operation: Cost of a multiplication or addition in a compiled graph.
-        compiling: Fixed cost of tracing and compiling a program, once.
-        compiling_node: Cost of tracing and compiling one operator, once.
-    """
-
-    operator: float
-    parameter: float
-    operation: float
-    drawn: float
-    step: float
-    epoch: float
-    node: float
-    time_step: float
-    compiled_operation: float
-    compiling: float
-    compiling_node: float
-
-    def eager(self, work: Work, parameters: int, steps_per_epoch: int) -> float:
-        """Estimate the seconds of a step of the eager engine.
-
-        Args:
-            work: The work of the step.
-            parameters: Number of parameter tensors.
-            steps_per_epoch: Steps over which the cost of an epoch is spread.
-        """
-        dispatch = work.operators * self.operator + parameters * self.parameter
-        arithmetic = work.operations * self.operation + work.drawn * self.drawn
-        seconds: float = self.step + self.epoch / steps_per_epoch + dispatch + arithmetic
-        return seconds
-
-    def compiled(self, work: Work) -> float:
-        """Estimate the seconds of a step of the compiled engine."""
-        arithmetic = work.operations * self.compiled_operation + work.drawn * self.drawn
-        sequential = work.nodes * self.node + work.time_steps * self.time_step
-        seconds: float = sequential + arithmetic
-        return seconds
-
-
-# `make bench-engines` measures typical trainings. By its first run, a step of the eager engine takes 60 µs,
-# 4 µs an operator, 12 µs a parameter and 1 / 50e9 s an operation: less than these costs say. XLA takes three
-# times as long as PyTorch for convolutions of 28 x 28 pixels, and in a group longer than alone for
-# convolutions and LSTMs. The costs do not know this yet.
-# Measured on one core, and on an H100 where CUDA graphs replay the steps of the eager engine.
-CPU = Costs(
-    operator=10e-6,
-    parameter=15e-6,
-    operation=1 / 25e9,
-    drawn=7e-9,
-    step=0.0,
-    epoch=0.0,
-    node=0.05e-6,
-    time_step=30e-6,
-    compiled_operation=1 / 15e9,
-    compiling=0.5,
-    compiling_node=0.012,
-)
-GPU = Costs(
-    operator=2e-6,
-    parameter=1e-6,
-    operation=1 / 40e12,
-    drawn=0.0,
-    step=70e-6,
-    epoch=270e-6,
-    node=0.9e-6,
-    time_step=60e-6,
-    compiled_operation=1 / 30e12,
-    compiling=0.7,
-    compiling_node=0.05,
-)
-# The least ratio of seconds saved by one job to seconds of compiling. It is below 1, since later jobs of the
-# same program key reuse the program.
-MIN_SAVED_RATIO = 0.12
-MIN_SPEEDUP = 1.5
-MIN_STEPS = 100
+# How much faster a compiled step must be, alone or in a group, and how much slower it may be alone.
+MARGIN = 1.1
+# Longest time by which the first job of a program may end later than with the eager engine.
+MAX_WAIT_SECONDS = 1.5
+# With fewer steps, a program does not pay for itself. They take less time than tracing one.
+MIN_STEPS = 20
 MAX_DRAWN_BYTES = 8 * 2**20  # random numbers of an epoch, which are drawn before it
 MAX_DATA_BYTES = 256 * 2**20  # while a program starts, the data are in memory twice
 WORK_CAPACITY = 256
@@ -117,10 +36,12 @@ class Choice:
     Attributes:
         engine: Its name.
         reason: The reason why `auto` resulted in the eager engine; None otherwise.
+        estimate: Estimated times; None if the training cannot be compiled or was not traced.
     """
 
     engine: Literal["eager", "compiled"]
     reason: str | None = None
+    estimate: Estimate | None = None
 
 
 class EngineChooser:
@@ -169,8 +90,9 @@ class EngineChooser:
             if requested == "compiled":
                 raise InvalidRequest(errors=[_with_remedy(error) for error in work])
             return Choice("eager", work[0].detail)
-        reason = None if requested == "compiled" else self._reason_for_eager(candidate, work)
-        return Choice("eager", reason) if reason else Choice("compiled")
+        estimate = (GPU if candidate.on_gpu else CPU).estimate(candidate, work)
+        reason = None if requested == "compiled" else reason_for_eager(estimate)
+        return Choice("eager" if reason else "compiled", reason, estimate)
 
     def _work_or_errors(self, candidate: Candidate) -> Work | list[FieldError]:
         """Return the work of a step, or every reason why it cannot be compiled."""
@@ -204,22 +126,26 @@ class EngineChooser:
             work = self._works[key] = support.work_of(candidate)
         return work
 
-    def _reason_for_eager(self, candidate: Candidate, work: Work) -> str | None:
-        """Return the reason why compiling does not pay; None if it does."""
-        parameters = sum(1 for _ in candidate.model.parameters())
-        costs = GPU if candidate.on_gpu else CPU
-        eager = costs.eager(work, parameters, candidate.key.batches.steps_per_epoch)
-        compiled = costs.compiled(work)
-        if eager < MIN_SPEEDUP * compiled:
-            if 2 * work.operations * costs.operation < eager:
-                return "Compiling would hardly make its steps faster."
-            return "Its steps are bound by arithmetic, which compiling does not make faster."
-        traces = 2 if candidate.key.batches.remainder else 1  # a short last batch has a graph of its own
-        compiling = costs.compiling + costs.compiling_node * work.nodes * traces
-        saved = candidate.steps * (eager - compiled)
-        if saved < MIN_SAVED_RATIO * compiling:
-            return f"Compiling takes about {compiling:.1f} s and would save {saved:.2f} s."
-        return None
+
+def reason_for_eager(estimate: Estimate) -> str | None:
+    """Return the reason why the eager engine is the better one; None if it is not.
+
+    A training is compiled if each of a group of 64 like it gains from that, the program included, and if one
+    that runs alone loses little: in each step, and by waiting for the program where it is the first. More
+    steps never turn the choice from compiled to eager.
+    """
+    eager, alone, grouped = estimate.eager, estimate.alone, estimate.grouped
+    is_faster = grouped < eager and MARGIN * min(alone, grouped) <= eager and alone <= MARGIN * eager
+    if not is_faster:
+        return (
+            f"Compiling would hardly make its steps faster: they take about {1e3 * eager:.2g} ms, compiled "
+            f"{1e3 * alone:.2g} ms, and in a group of jobs {1e3 * grouped:.2g} ms each."
+        )
+    saved = estimate.steps * max(0.0, eager - alone)
+    saved_by_group = GROUP_SIZES[-1] * estimate.steps * (eager - grouped)
+    if estimate.compiling - saved > MAX_WAIT_SECONDS or estimate.compiling > saved_by_group:
+        return f"Compiling takes about {estimate.compiling:.1f} s and would save {saved:.2g} s."
+    return None
 
 
 def _objection_to_draws(candidate: Candidate, work: Work) -> str | None:

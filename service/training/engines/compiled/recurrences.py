@@ -21,6 +21,8 @@ _RECURRENCES: Mapping[Callable[..., Any], str] = {
 # Operators that PyTorch dispatches for a time step, forward and backward. An LSTM without projection is one
 # operator of oneDNN, whose time steps take as long as this number of operators.
 _OPERATORS: Mapping[str, int] = {"gru": 12, "lstm": 3, "rnn_relu": 4, "rnn_tanh": 4}
+# Functions such as tanh that a cell computes for an element of its state.
+_FUNCTIONS: Mapping[str, int] = {"gru": 3, "lstm": 5, "rnn_relu": 0, "rnn_tanh": 1}
 PACKED = "packed sequences"
 
 
@@ -136,22 +138,25 @@ class RecurrentWork(NamedTuple):
         operators: Number of operators that PyTorch dispatches, where a time step of oneDNN counts as some.
         time_steps: Sequential time steps of all layers and directions.
         operations: Multiplications and additions.
+        gates: Elements of gates and states that the cells compute with functions such as tanh, forward.
     """
 
     operators: int
     time_steps: int
     operations: int
+    gates: int
 
 
 def recurrent_work(graph: fx.Graph) -> RecurrentWork:
     """Count the work of the recurrent layers of a graph, forward and backward."""
-    operators = time_steps = operations = 0
+    operators = time_steps = operations = gates = 0
     for node in graph.find_nodes(op="call_function", target=torch.ops.fitserve.recurrent_layer.default):
-        cell, x, _, weights, _ = fx.node.map_arg(node.args, lambda each: each.meta["val"])
+        cell, x, states, weights, _ = fx.node.map_arg(node.args, lambda each: each.meta["val"])
         projects = len(weights) % 2 == 1
         steps, batch = x.shape[:2]
         time_steps += steps
         operators += steps * (_OPERATORS["gru"] if projects else _OPERATORS[cell])
         # The backward pass multiplies by each weight twice: for the gradients of input and weight.
         operations += 3 * 2 * steps * batch * sum(each.numel() for each in weights if each.dim() == 2)
-    return RecurrentWork(operators, time_steps, operations)
+        gates += steps * states[0].numel() * _FUNCTIONS[cell]
+    return RecurrentWork(operators, time_steps, operations, gates)

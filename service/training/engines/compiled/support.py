@@ -9,7 +9,7 @@ from service.errors import FieldError
 from service.training.components import Components
 from service.training.engines import base
 from service.training.engines.candidate import Candidate, Work
-from service.training.engines.compiled import eligibility
+from service.training.engines.compiled import eligibility, work
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
 from service.training.engines.compiled.jax_setup import set_up
 from service.training.engines.compiled.program_cache import ProgramCache
@@ -54,7 +54,7 @@ class Support:
 
     def work_of(self, candidate: Candidate) -> Work:
         """Trace a step on one batch and count its work."""
-        return eligibility.work_of(candidate)
+        return work.work_of(candidate)
 
     def trace_forward(self) -> None:
         """Trace the forward pass of a tiny model."""

@@ -2,74 +2,105 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
-from service.training.engines.candidate import Candidate, Work
-from service.training.engines.choice import GPU, MIN_STEPS, Choice, EngineChooser
+from service.training.engines.base import GROUP_SIZES
+from service.training.engines.candidate import Candidate
+from service.training.engines.choice import MAX_WAIT_SECONDS, MIN_STEPS, EngineChooser, reason_for_eager
 from service.training.engines.compiled import eligibility
+from service.training.engines.costs import Estimate
 from service.training.engines.optional import runs_jax
-from tests.support.toys import NET, Layers, ToyData, engine, samples, training
+from tests.support.candidates import LONG, candidate
+from tests.support.toys import NET, Layers, samples
 
-LONG = 3000
 WIDE: Layers = [{"type": "Linear", "in_features": 3, "out_features": 5000}, *NET[1:2]]
 WIDE += [{"type": "Linear", "in_features": 5000, "out_features": 2}]
+LARGE: Layers = [{"type": "Linear", "in_features": 3, "out_features": 1000}]
+LARGE += [{"type": "Linear", "in_features": 1000, "out_features": 1000}]
+LARGE += [{"type": "Linear", "in_features": 1000, "out_features": 2}]
 
 
-def candidate(
-    layers: Layers = NET,
-    data: ToyData | None = None,
-    precision: str = "float32",
-    calls: int = 3,
-    on_gpu: bool = False,
-    **section: Any,
-) -> Candidate:
-    """Make a candidate as preflight does."""
-    spec = training(**{"epochs": LONG, **section})
-    components = engine(spec, layers, data or samples()).components
-    size = spec.batch_size or components.train.rows
-    return Candidate(
-        key=replace(components.program_key, precision=precision),
-        model=components.model.to("meta"),
-        loss_fn=components.loss_fn,
-        spec=spec,
-        batch=components.train.take(slice(0, size)).to(torch.device("meta")),
-        roles=components.roles,
-        on_gpu=on_gpu,
-        calls=calls,
-        data_bytes=sum(x.nbytes for x in components.train.inputs),
-    )
+def chosen(requested: str, made: Candidate, chooser: EngineChooser | None = None) -> tuple[str, str | None]:
+    """Return the engine that is chosen, and the reason for the eager one."""
+    choice = (chooser or EngineChooser()).choose(requested, made)
+    return choice.engine, choice.reason
+
+
+COMPILED, EAGER = ("compiled", None), ("eager", None)
 
 
 def test_a_small_fit_is_compiled() -> None:
     """A small model with many steps is compiled."""
-    assert EngineChooser().choose("auto", candidate()) == Choice("compiled")
+    assert chosen("auto", candidate()) == COMPILED
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: candidate(epochs=MIN_STEPS - 1), "Its 99 steps take less time than compiling them."),
+        (lambda: candidate(epochs=MIN_STEPS - 1), "Its 19 steps take less time than compiling them."),
         (lambda: candidate(epochs=MIN_STEPS), "Compiling takes about"),
         (
-            lambda: candidate(WIDE, samples(n_train=2000)),
-            "Its steps are bound by arithmetic, which compiling does not make faster.",
+            lambda: candidate(LARGE),
+            "Compiling would hardly make its steps faster",
         ),
     ],
+    ids=["fewest", "few", "large"],
 )
 def test_trainings_that_compiling_does_not_speed_up_are_eager(
     make: Callable[[], Candidate], reason: str
 ) -> None:
-    """Few steps, or steps of much arithmetic, are eager with a reason; on request, they are compiled."""
-    choice = EngineChooser().choose("auto", make())
-    assert choice.engine == "eager"
-    assert choice.reason is not None
-    assert choice.reason.startswith(reason)
-    assert EngineChooser().choose("compiled", make()) == Choice("compiled")
-    assert EngineChooser().choose("eager", make()) == Choice("eager")
+    """Few steps, or steps of many parameters, are eager with a reason; on request, they are compiled."""
+    engine_name, given = chosen("auto", make())
+    assert engine_name == "eager"
+    assert given is not None
+    assert given.startswith(reason)
+    assert chosen("compiled", make()) == COMPILED
+    assert chosen("eager", make()) == EAGER
+
+
+STEPS, STEP_SECONDS = st.integers(MIN_STEPS, 10**6), st.floats(1e-6, 1.0)
+ESTIMATES = st.builds(Estimate, STEPS, STEP_SECONDS, STEP_SECONDS, STEP_SECONDS, st.floats(0.1, 60.0))
+
+
+@given(ESTIMATES, st.integers(0, 10**6))
+def test_more_steps_never_turn_compiled_into_eager(estimate: Estimate, more: int) -> None:
+    """A training that is compiled is also compiled with more epochs."""
+    longer = replace(estimate, steps=estimate.steps + more)
+    assert reason_for_eager(estimate) is not None or reason_for_eager(longer) is None
+
+
+@given(ESTIMATES)
+def test_a_compiled_training_never_loses_much(estimate: Estimate) -> None:
+    """What is compiled pays for its program in a group, and loses little alone."""
+    if reason_for_eager(estimate) is None:
+        assert estimate.grouped < estimate.eager
+        assert estimate.alone <= 1.1 * estimate.eager
+        assert estimate.compiling <= GROUP_SIZES[-1] * estimate.steps * (estimate.eager - estimate.grouped)
+        saved = max(0.0, estimate.steps * (estimate.eager - estimate.alone))
+        assert estimate.compiling - saved <= MAX_WAIT_SECONDS
+
+
+@given(ESTIMATES)
+def test_a_large_gain_is_compiled(estimate: Estimate) -> None:
+    """A training is compiled that gains more than it waits for its program."""
+    gains = max(estimate.alone, estimate.grouped) < estimate.eager / 1.1
+    if gains and estimate.steps * (estimate.eager - estimate.alone) > estimate.compiling:
+        assert reason_for_eager(estimate) is None or estimate.compiling > 64 * estimate.steps * (
+            estimate.eager - estimate.grouped
+        )
+
+
+def test_the_choice_says_its_estimate() -> None:
+    """A choice has the estimated times of both engines, unless nothing was compared."""
+    estimate = EngineChooser().choose("auto", candidate()).estimate
+    assert estimate is not None
+    assert estimate.steps == LONG
+    assert estimate.document()["compiled_seconds"] < estimate.document()["eager_seconds"]
+    assert EngineChooser().choose("eager", candidate()).estimate is None
 
 
 def test_a_model_that_writes_into_a_trained_parameter_is_eager() -> None:
@@ -90,9 +121,9 @@ class Clamped(nn.Module):
         candidate([*NET, {"type": "class", "source": clamped.format(statement)}])
         for statement in ("pass", "self.scale.data.clamp_(0.0, 1.0)")
     )
-    assert EngineChooser().choose("compiled", keeps) == Choice("compiled")
+    assert chosen("compiled", keeps) == COMPILED
     reason = "The model uses operators that the compiled engine does not support: `copy_ into 3.scale`."
-    assert EngineChooser().choose("auto", writes) == Choice("eager", reason)
+    assert chosen("auto", writes) == ("eager", reason)
     with pytest.raises(InvalidRequest):
         EngineChooser().choose("compiled", writes)
 
@@ -101,24 +132,7 @@ class Clamped(nn.Module):
 def test_a_gpu_needs_a_plugin() -> None:
     """Without GPU support in JAX, trainings on a GPU are eager, and the reason names the package."""
     detail = "The device is a GPU, and JAX on this server has no GPU support (it needs `jax[cuda13]`)."
-    assert EngineChooser().choose("auto", candidate(on_gpu=True)) == Choice("eager", detail)
-
-
-# Counted on traces: a step of a model with 13 hidden units, and of one with 64 inputs and 128 hidden units.
-SMALL = Work((), operators=25, nodes=31, operations=3432)
-LARGER = Work((), operators=31, nodes=58, operations=1_800_000)
-HUGE = Work((), operators=60, nodes=100, operations=40_000_000_000)
-
-
-@pytest.mark.parametrize(
-    ("work", "steps_per_epoch", "gains"),
-    [(SMALL, 1, 10), (LARGER, 45, 2), (HUGE, 10, 0.5)],
-    ids=["full batch", "batches", "arithmetic"],
-)
-def test_a_gpu_gains_where_kernels_are_short(work: Work, steps_per_epoch: int, gains: float) -> None:
-    """A program is faster where kernels are short; with much arithmetic it is not."""
-    ratio = GPU.eager(work, 4, steps_per_epoch) / GPU.compiled(work)
-    assert gains <= ratio < 2 * gains
+    assert chosen("auto", candidate(on_gpu=True)) == ("eager", detail)
 
 
 RECURRENT: Layers = [
@@ -204,8 +218,8 @@ def with_validation_rows(made: Candidate, rows: int) -> Candidate:
 def test_random_draws_are_compiled_on_a_cpu() -> None:
     """A model that draws random numbers is compiled, and so is its validation."""
     made = with_validation_rows(candidate([*NET, {"type": "Dropout"}]), 10**8)
-    assert EngineChooser().choose("compiled", made) == Choice("compiled")
-    assert EngineChooser().choose("auto", candidate([*NET, NOISE])) == Choice("compiled")
+    assert chosen("compiled", made) == COMPILED
+    assert chosen("auto", candidate([*NET, NOISE])) == COMPILED
 
 
 @pytest.mark.parametrize("feature", OBJECTIONS)
@@ -216,7 +230,7 @@ def test_unsupported_features(feature: str) -> None:
         EngineChooser().choose("compiled", make())
     remedied = f"{detail} Use the engine `eager` or `auto`."
     assert [(error.pointer, error.detail) for error in raised.value.errors] == [(pointer, remedied)]
-    assert EngineChooser().choose("auto", make()) == Choice("eager", detail)
+    assert chosen("auto", make()) == ("eager", detail)
 
 
 def test_bfloat16_on_a_gpu_is_eager() -> None:
@@ -243,4 +257,4 @@ def test_data_that_are_gathered_batch_by_batch_are_eager() -> None:
     with pytest.raises(InvalidRequest, match="The request has 1 error"):
         chooser.choose("compiled", large)
     reason = "The inputs take 3 MiB; the compiled engine accepts up to 1 MiB."
-    assert chooser.choose("auto", large) == Choice("eager", reason)
+    assert chosen("auto", large, chooser) == ("eager", reason)

@@ -31,7 +31,7 @@ def _convolution(
     """Convolve x [B, C, …] with weight [out, C / groups, …], or [C, out / groups, …] if transposed."""
     if transposed:
         result = _transposed(x, weight, stride, padding, dilation, output_padding, groups)
-    elif _is_small(x, weight):
+    elif jax.default_backend() == "cpu" and is_shifted(x.shape, weight.shape):
         result = _shifted(x, weight, stride, padding, dilation, groups)
     else:
         widths = [(width, width) for width in padding]
@@ -41,10 +41,10 @@ def _convolution(
     return result if bias is None else result + jnp.reshape(bias, (1, -1) + (1,) * len(stride))
 
 
-def _is_small(x: Array, weight: Array) -> bool:
-    shifts = math.prod(weight.shape[2:])
-    is_on_cpu = jax.default_backend() == "cpu"
-    return is_on_cpu and shifts <= MAX_SHIFTS and shifts * x.size <= MAX_SHIFTED_ELEMENTS
+def is_shifted(x: Sizes, weight: Sizes) -> bool:
+    """Return whether a CPU computes a plain convolution with shifted inputs, by its operands' shapes."""
+    shifts = math.prod(weight[2:])
+    return shifts <= MAX_SHIFTS and shifts * math.prod(x) <= MAX_SHIFTED_ELEMENTS
 
 
 def _shifted(x: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
