@@ -84,7 +84,7 @@ EXAMPLES = (
   "device": "auto",
   "engine": "auto",
   "precision": "float32",
-  "used": {"device": "…", "engine": "compiled", "engine_reason": null, "estimate": {"eager_seconds": 0.65, …}, "threads": 1},
+  "used": {"device": "…", "engine": "compiled", "estimate": {"eager_seconds": 0.65, …}, …},
   "timings": {"queue_seconds": 0.005, "compile_seconds": 0.583, "training_seconds": 0.009, …},
   "parameter_count": 40,
   "warnings": [],
