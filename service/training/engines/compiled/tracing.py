@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import core_aten_decompositions
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
@@ -117,11 +118,18 @@ def trace(
         return [loss, *outputs.values(), *(each for each in found if each is not None), *weight]
 
     # Autocast has no policy for the meta device; fake tensors follow that of the CPU.
-    like = partial(_fake, FakeTensorMode(allow_non_fake_inputs=True)) if is_rounded else _meta
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    like = partial(_fake, mode) if is_rounded else _meta
     state = [like(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([like(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     # Attention in operators of its formula: the fused ones of a device are single kernels.
-    with traceable_layers(model), sdpa_kernel(SDPBackend.MATH), RecurrencesAsOperators():
+    with (
+        traceable_layers(model),
+        sdpa_kernel(SDPBackend.MATH),
+        RecurrencesAsOperators(),
+        # Without it, `make_fx` makes a mode for each value, and each mode extracts the stack.
+        tracing(TracingContext(mode)),
+    ):
         recorded = make_fx(run)(state, inputs, loss_arguments)
     constants = _lift_constants(recorded, list(tensors.values()))
     _declare_statistics(recorded.graph)
