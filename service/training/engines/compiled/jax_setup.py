@@ -17,6 +17,9 @@ _CONFIG = {
 # Disable fusion into the YNNPACK library: matrix products of small models are faster in XLA's own code (a
 # step of a model with 13 hidden units takes 2 µs instead of 5).
 _XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type="
+# Unroll products of small matrices in tiles of 8 rows and 2 terms instead of 11 and 9: the same bits and
+# speed in less code, so that programs compile in 10 to 30 % less time. The third number is the default.
+_TILES = "--xla_backend_extra_options=xla_llvm_ir_gemm_tile_size=8:2:1*vectwidth"
 # Round each result to bfloat16 where PyTorch does; by default XLA keeps single precision between operators.
 _ROUNDING = "--xla_allow_excess_precision=false"
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
@@ -30,7 +33,8 @@ def set_up(device: torch.device, threads: int, cache_dir: Path | None = None) ->
         threads: Number of threads of a program on a CPU.
         cache_dir: Folder that keeps compiled programs for other processes; it may be deleted.
     """
-    flags = [os.environ.get("XLA_FLAGS", ""), _XLA_FLAGS, _ROUNDING, _ONE_THREAD if threads == 1 else ""]
+    given, one_thread = os.environ.get("XLA_FLAGS", ""), _ONE_THREAD if threads == 1 else ""
+    flags = [given, _XLA_FLAGS, _TILES, _ROUNDING, one_thread]
     os.environ.update(_ENVIRONMENT, XLA_FLAGS=" ".join(filter(None, flags)))
     device_config = {"jax_platforms": device.type}
     if device.index is not None:
