@@ -175,15 +175,17 @@ class JsonLinesTable:
         before = dict(survey.first_lines)
         survey.first_lines |= {row: block.lines[row] for row in islice(numbered, missing)}
         values = _values_by_key(numbered.values())
-        for name, found in values.items():
-            if name not in survey.keys and self._is_read(name):
-                first = next(number for number, row in numbered.items() if name in row)
-                check_name(name, pointer_to(_POINTER, first, name), self._errors)
-            key = survey.keys.setdefault(name, _Key(self._cells.types_of(name), dict(before)))
-            if self._is_read(name):
-                self._cells.add_types(name, found, key.types)
-        if len(survey.keys) > MAX_COLUMNS:
+        if len(survey.keys.keys() | values.keys()) > MAX_COLUMNS:
             self._errors.fail(_POINTER, f"There are more than {MAX_COLUMNS} columns, the maximum.")
+        new = {name for name in values if name not in survey.keys}
+        first_rows = _first_rows(numbered, new)
+        for name, found in values.items():
+            if name in new:
+                survey.keys[name] = _Key(self._cells.types_of(name), dict(before))
+                if self._is_read(name):
+                    check_name(name, pointer_to(_POINTER, first_rows[name], name), self._errors)
+            if self._is_read(name):
+                self._cells.add_types(name, found, survey.keys[name].types)
         for name, key in survey.keys.items():
             count = len(values.get(name, ()))
             key.count += count
@@ -286,6 +288,18 @@ def _values_by_key(objects: Collection[dict[str, Any]]) -> Mapping[str, Sequence
         for name, value in row.items():
             values[name].append(value)
     return values
+
+
+def _first_rows(objects: Mapping[int, dict[str, Any]], names: Collection[str]) -> dict[str, int]:
+    """Return the number of the first row that has a key, by key; `objects` are by row number."""
+    found: dict[str, int] = {}
+    for number, row in objects.items():
+        if len(found) == len(names):
+            break
+        for name in row:
+            if name in names:
+                found.setdefault(name, number)
+    return found
 
 
 def _parse_quickly(text: bytes, lines: Collection[bytes], is_checked: bool) -> list[Any] | None:
