@@ -18,7 +18,7 @@ _CONFIG = {
 # step of a model with 13 hidden units takes 2 µs instead of 5).
 _XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type="
 # Unroll products of small matrices in tiles of 8 rows and 2 terms instead of 11 and 9: the same bits and
-# speed in less code, so that programs compile in 10 to 30 % less time. The third number is the default.
+# speed in less code, so that programs compile in up to 30 % less time. The third number is the default.
 _TILES = "--xla_backend_extra_options=xla_llvm_ir_gemm_tile_size=8:2:1*vectwidth"
 # Round each result to bfloat16 where PyTorch does; by default XLA keeps single precision between operators.
 _ROUNDING = "--xla_allow_excess_precision=false"
