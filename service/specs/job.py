@@ -108,7 +108,8 @@ class Placement(Spec):
     engine: Engine = "auto"
     """Execution of the training steps. `eager` gives the same bits as a plain PyTorch script. `compiled` runs
     the whole training loop as one XLA program, with the same results up to rounding; jobs that it cannot
-    compile are refused. `auto` chooses `compiled` if it can compile the job and is expected to be faster."""
+    compile are refused. `auto` chooses `compiled` where a group of alike jobs is expected to gain from it,
+    and a job that runs alone to lose little."""
     precision: Precision = "float32"
     """Precision of the forward pass. `bfloat16` runs forward pass and loss under `torch.autocast`; parameters
     and optimizer state are float32 in both cases."""

@@ -28,7 +28,8 @@ def step_quantities(candidate: Candidate, work: Work) -> dict[str, float]:
         - `tensors`: parameter tensors, which the optimizer updates one by one;
         - `updates`: their elements;
         - `uncached`: those of them that a group of 64 reads from memory in each step;
-        - `measured`: metrics.
+        - `measured`: metrics;
+        - `rounded_products`: the `products` in bfloat16, for which PyTorch has instructions of the processor.
     """
     key, steps = candidate.key, candidate.key.batches.steps_per_epoch
     rows = key.batches.rows
@@ -36,6 +37,7 @@ def step_quantities(candidate: Candidate, work: Work) -> dict[str, float]:
     # A short last batch and the validation have a part of the arithmetic, and operators of their own.
     arithmetic = (rows + validated) / (steps * key.batches.size)
     passes = 1 + (_FORWARD / steps if validated else 0)
+    products, is_rounded = work.products * arithmetic, key.precision == "bfloat16"
     parameters = [*candidate.model.parameters()]
     updates = sum(each.numel() for each in parameters)
     return {
@@ -47,7 +49,8 @@ def step_quantities(candidate: Candidate, work: Work) -> dict[str, float]:
         "updates": updates,
         "uncached": max(0, updates - _CACHED_UPDATES),
         "measured": len(candidate.spec.metrics),
-        "products": work.products * arithmetic,
+        "products": 0 if is_rounded else products,
+        "rounded_products": products if is_rounded else 0,
         "convolution_calls": work.convolution_calls * passes,
         "convolutions": work.convolutions * arithmetic,
         "patches": work.patches * arithmetic,
@@ -148,11 +151,12 @@ def _total(costs: Seconds, quantities: Mapping[str, float]) -> float:
     return sum(seconds * quantities[name] for name, seconds in costs.items())
 
 
-# Fitted by `benchmarks.fit_costs` to 48 typical trainings on one core; compiling, for which XLA has threads,
-# on two cores. Typical errors are 1.3× for the eager engine and groups, 1.4× alone; trainings that were not
-# fitted have the same. PyTorch spends much time on each call, also of a convolution, and XLA none; XLA copies
-# the inputs of a convolution to patches, is slow for sines, large kernels and functions of recurrences, and a
-# group reads the state of large models from memory.
+# Fitted by non-negative least squares, as `benchmarks.fit_costs` does, to the times of 48 trainings on one
+# core; compiling, for which XLA has threads, on two cores. The typical error of a step of ten other trainings
+# is 1.4× for the eager engine, and 1.2× for the compiled one, alone and in groups. PyTorch spends time on
+# each operator, most on convolutions, and XLA hardly any. XLA copies the inputs of convolutions to patches,
+# and is slow for large kernels, sines and the functions of recurrences; a group reads the state of large
+# models from memory. Products in bfloat16 were measured on two perceptrons.
 CPU = Costs(
     eager={
         "step": 1.3e-5,
@@ -161,6 +165,7 @@ CPU = Costs(
         "convolution_calls": 150e-6,
         "updates": 2e-9,
         "products": 12e-12,
+        "rounded_products": 4.5e-12,
         "convolutions": 5.2e-12,
         "patches": 0.44e-9,
         "recurrent_products": 20e-12,
@@ -175,6 +180,7 @@ CPU = Costs(
         "time_steps": 2.9e-6,
         "updates": 1.1e-9,
         "products": 12e-12,
+        "rounded_products": 12e-12,
         "patches": 0.89e-9,
         "unshifted": 180e-12,
         "recurrent_products": 0.91e-12,
@@ -190,6 +196,7 @@ CPU = Costs(
         "updates": 3.1e-9,
         "uncached": 3.2e-9,
         "products": 8.3e-12,
+        "rounded_products": 8.3e-12,
         "patches": 1.5e-9,
         "unshifted": 180e-12,
         "gates": 10e-9,
