@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -275,8 +276,7 @@ def _uniform_columns(objects: Collection[dict[str, Any]]) -> dict[str, Sequence[
     """Return the values of objects by key, if all have the same keys in the same order."""
     if len({*map(tuple, objects)}) != 1:
         return None
-    values = zip(*map(dict.values, objects), strict=True)
-    return dict(zip(next(iter(objects)), values, strict=True))
+    return {name: list(map(itemgetter(name), objects)) for name in next(iter(objects))}
 
 
 def _values_by_key(objects: Collection[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
