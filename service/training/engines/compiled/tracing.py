@@ -259,4 +259,16 @@ def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
 
 @cache
 def _decompositions() -> Mapping[Any, Callable[..., Any]]:
-    return dict(core_aten_decompositions().items())  # type: ignore[no-untyped-call]
+    return {
+        **core_aten_decompositions(),
+        torch.ops.aten._weight_norm_interface.default: _weight_norm,
+        torch.ops.aten._weight_norm_interface_backward.default: (
+            torch.ops.aten._weight_norm_differentiable_backward.default
+        ),
+    }
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """Compute g · v / ‖v‖ and the norms. PyTorch's decomposition takes a single norm of a vector v."""
+    norms = torch.norm_except_dim(v, 2, dim)
+    return v * (g / norms), norms

@@ -101,6 +101,7 @@ LINEAR_ALGEBRA: Mapping[str, Callable[..., Any]] = {
     "_trilinear": _trilinear,
     "addbmm": _addbmm,
     "linalg_cholesky_ex": _cholesky,
+    "linalg_householder_product": lax.linalg.householder_product,
     "linalg_inv_ex": _inverse,
     "linalg_lu_solve": _solve_adjoint,
     "linalg_matrix_exp": jax.scipy.linalg.expm,
