@@ -55,7 +55,7 @@ class _Refused(Exception):
 class _SizeObserver:
     """Limits the tensors of an expression."""
 
-    def computed(self, location: SourceLocation, value: Any) -> None:
+    def computed(self, location: SourceLocation, value: Any, operands: Any) -> None:
         """Check the size of a value.
 
         Raises:

@@ -159,7 +159,7 @@ class _Shapes:
         self._rows, self._recorded = rows, recorded
         self.broadcasts: list[str] = []
 
-    def computed(self, location: SourceLocation, value: Any) -> None:
+    def computed(self, location: SourceLocation, value: Any, operands: Any) -> None:
         """Record the error of an operation that has broadcast rows."""
         for broadcast in self._recorded.take()[:1]:
             detail = f"{location} {self._describe(broadcast)}"

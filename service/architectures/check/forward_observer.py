@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from service.architectures.build import NodeLocation
 from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
 from service.architectures.check.trace import Trace
-from service.architectures.text.errors import SourceLocation, forward_error
+from service.architectures.text.errors import SourceLocation, forward_error, tensors_in
 from service.errors import FieldError, pointer_to
 
 MAX_ELEMENTS = 2**31  # of one tensor; 8 GB of float32
+TENSORS_OF_OPERATION = 8  # `torch.stack` of so many tensors takes as long as an operation on one
 
 
 class ForwardObserver:
@@ -26,13 +27,13 @@ class ForwardObserver:
         self._trace = trace
         self._pointer = pointer_to(location.pointer, field)
 
-    def computed(self, location: SourceLocation, value: Any) -> None:
+    def computed(self, location: SourceLocation, value: Any, operands: Any) -> None:
         """Record the origin of a value.
 
         Raises:
             TraceAborted: If a tensor is too large, or the forward pass has too many operations.
         """
-        if problem := self._trace.count(1):
+        if problem := self._trace.count(1 + sum(1 for _ in tensors_in(operands)) // TENSORS_OF_OPERATION):
             raise self._abort(f"{location}: {problem}")
         if self._trace.found_input_write():  # the next epoch would train on other data
             self._add(

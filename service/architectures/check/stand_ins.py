@@ -38,6 +38,8 @@ from service.specs.architecture import LayerSpec
 
 INTEGER_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
 SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
+# Operations that take as long as a call of a layer. The first calls of layers are bounded by their number.
+REPEATED_CALL = 4
 RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
 
 
@@ -79,7 +81,8 @@ class LayerStandIn(nn.Module):
         """
         if inputs and isinstance(inputs[0], PackedSequence) and self._arguments.get("hidden_size"):
             return self._run_packed(*inputs, **named)
-        if problem := self._trace.count(layer_count(self._spec)):
+        weight = REPEATED_CALL if self._location.path in self._trace.arguments else 1
+        if problem := self._trace.count(weight * layer_count(self._spec)):
             raise self._abort(f"{self._title}: {problem}")
         bound = self._bind(inputs, named)
         inputs, named = (
@@ -157,9 +160,8 @@ class LayerStandIn(nn.Module):
         Raises:
             TraceAborted: If they do not match, or the first one is not a tensor.
         """
-        signature = inspect.signature(getattr(nn, self._spec.type).forward)
-        parameters = list(signature.parameters.values())[1:]  # without `self`
-        signature = signature.replace(parameters=parameters)
+        signature = _call_signature(self._spec.type)
+        parameters = signature.parameters.values()
         try:
             bound = signature.bind(*inputs, **named)
         except TypeError as error:
@@ -288,6 +290,13 @@ class LayerStandIn(nn.Module):
 def stand_in_type(name: str) -> type[LayerStandIn]:
     """Return the type of the stand-ins for a class of layers, whose name errors of a text show."""
     return type(name, (LayerStandIn,), {})
+
+
+@cache
+def _call_signature(name: str) -> inspect.Signature:
+    """Return the signature of the `forward` of a class of layers, without `self`."""
+    signature = inspect.signature(getattr(nn, name).forward)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def _has_path(arguments: Any, path: Sequence[str]) -> bool:

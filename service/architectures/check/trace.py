@@ -36,7 +36,8 @@ class Trace:
         warnings: Declarations that are allowed, but probably not intended.
         arguments: Complete arguments of each layer, by its path.
         saved_tensors: Measures the tensors saved for the backward pass.
-        operations: Number of operations of forward texts, and of calls of layers, so far.
+        operations: Number of operations of forward texts, and of calls of layers, so far; one that takes
+            longer counts as several.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -66,7 +67,10 @@ class Trace:
         self.operations += operations
         if self.operations <= MAX_OPERATIONS:
             return None
-        return f"the forward pass has more than {MAX_OPERATIONS:,} operations and calls of layers."
+        return (
+            f"the forward pass has more than {MAX_OPERATIONS:,} operations and calls of layers; a repeated "
+            "call of a layer counts as four, and an operation on many tensors once more for every eight."
+        )
 
     def display_shape(self, shape: Sequence[int]) -> list[int | str]:
         """Return a shape with the size of the batch dimension replaced by `B`."""

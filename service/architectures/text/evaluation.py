@@ -39,8 +39,8 @@ class SourceText(Protocol):
 class Observer(Protocol):
     """Observes the operations of a forward pass; the check on the meta device is one."""
 
-    def computed(self, location: SourceLocation, value: Any) -> None:
-        """Receive the value of an operation.
+    def computed(self, location: SourceLocation, value: Any, operands: Any) -> None:
+        """Receive the value of an operation, and its operands.
 
         Raises:
             Exception: To end the run.
@@ -208,7 +208,7 @@ class Run:
         if self.constructing:
             return self.keep(at, value)
         if self.observer is not None:
-            self.observer.computed(self.location_of(at), value)
+            self.observer.computed(self.location_of(at), value, operands)
         return value
 
     def guard(self, at: Any, call: Callable[[], Any], operands: Any) -> Any:

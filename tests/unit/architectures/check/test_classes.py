@@ -320,3 +320,40 @@ def test_a_module_keeps_the_dimension_of_a_batch_of_one_sample() -> None:
     ((pointer, detail),) = [(error.pointer, error.detail) for error in refusal.value.errors]
     assert pointer == "#/architecture/forward"
     assert "output `output` is [] instead of [1]." in detail
+
+
+LOOP = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.l = nn.Linear(2, 2)
+
+    def forward(self, x):
+        kept = [x]
+        for _ in range({times}):
+            {body}
+        return self.l(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "times"),
+    [
+        ("x = self.l(x)", 2_001),
+        ("kept.append(torch.stack(kept).sum(0))", 450),
+        ("kept.append(torch.cat(kept, 1)[:, :2])", 450),
+    ],
+    ids=["layer", "stack", "cat"],
+)
+def test_operations_that_take_longer_count_as_several(body: str, times: int) -> None:
+    """So an endless loop ends after about the same time, whatever it repeats."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_class(LOOP.format(body=body, times=times), [torch.empty(4, 2)])
+    assert "more than 10,000 operations" in caught.value.errors[0].detail
+
+
+@pytest.mark.parametrize("body", ["kept.append(torch.cat(kept, 1)[:, :2])", "x = torch.tanh(self.l(x) + x)"])
+def test_a_text_may_repeat_what_deep_models_repeat(body: str) -> None:
+    """A recurrence over 200 steps, or 200 layers of which each reads all before it, is accepted."""
+    checked = check_class(LOOP.format(body=body, times=200), [torch.empty(4, 2)])
+    assert checked.parameter_count == 6

@@ -154,7 +154,8 @@ def test_a_text_prints_as_it_was_written(text: str) -> None:
         (
             "while True:\n    input = input + 1\nreturn self.out(input)",
             "Line 2, column 13: `input + 1`: "
-            "the forward pass has more than 10,000 operations and calls of layers.",
+            "the forward pass has more than 10,000 operations and calls of layers; a repeated call of a "
+            "layer counts as four, and an operation on many tensors once more for every eight.",
         ),
         (
             "return nn.Linear(3, 4)(input)",
