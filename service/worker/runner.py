@@ -35,7 +35,7 @@ from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint, Tensors
 from service.training.construction_seed import construction_seed
 from service.training.engines.base import GROUP_SIZES, Engine
-from service.training.engines.eager.parallel import follow
+from service.training.engines.eager.parallel import FollowingEngine
 from service.training.engines.eager.ranks import RankLost, Ranks
 from service.training.engines.factory import EngineFactory
 from service.training.loop import train
@@ -153,8 +153,10 @@ class Runner:
         with assisting(
             rendezvous, order.rank, device, settings, lambda error: self._failure(error, None)
         ) as ranks:
-            loaded = self._load(self._storage.jobs.get(rendezvous.owner, rendezvous.job_id))
-            follow(self._make_engine(loaded, ranks), ranks)
+            job = self._storage.jobs.get(rendezvous.owner, rendezvous.job_id)
+            engine = FollowingEngine(self._load(job).components, ranks)
+            self._restore(engine, job)
+            engine.follow()
         _free_memory()
 
     def _run(self, job: Job, processes: int) -> None:
@@ -358,22 +360,21 @@ class Runner:
     def _start(self, loaded: LoadedJob, ranks: Ranks | None) -> tuple[Attempt, Engine]:
         """Make the engine of a job, at the checkpoint of an earlier attempt if it has one."""
         started, job = time.monotonic(), loaded.job
-        engine = self._make_engine(loaded, ranks)
+        # Capturing may have killed the earlier worker: do without it.
+        engine = self._engines.make(loaded.engine, loaded.components, job.workers_lost == 0, ranks)
+        self._supervisor.making_progress()
+        self._restore(engine, job)
         seconds = loaded.seconds + time.monotonic() - started - engine.compile_seconds
         attempt = Attempt(job, Claim.of(job), engine, loaded.data, seconds, engine.epoch)
         return attempt, engine
 
-    def _make_engine(self, loaded: LoadedJob, ranks: Ranks | None) -> Engine:
-        job = loaded.job
-        # Capturing may have killed the earlier worker: do without it.
-        engine = self._engines.make(loaded.engine, loaded.components, job.workers_lost == 0, ranks)
-        self._supervisor.making_progress()
+    def _restore(self, engine: Engine, job: Job) -> None:
+        """Continue at the newest checkpoint of an earlier attempt, if there is one."""
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:
             newest = saved[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
-        return engine
 
     def _failure(self, error: Exception, attempt: Attempt | None) -> FitserveError:
         """Return the error as the job's owner gets it."""

@@ -10,7 +10,7 @@ from service.training.components import Components
 from service.training.engines.base import CompiledEngineFactory, Engine, Group
 from service.training.engines.eager.cuda_graphs import CudaGraphs
 from service.training.engines.eager.engine import EagerEngine
-from service.training.engines.eager.parallel import make_engine
+from service.training.engines.eager.parallel import LeadingEngine
 from service.training.engines.eager.ranks import Ranks
 from service.training.engines.optional import compiled_support, runs_jax
 
@@ -38,10 +38,10 @@ class EngineFactory:
             name: `eager` or `compiled`.
             components: The training's.
             captures: Whether the eager engine replays CUDA graphs on a GPU.
-            ranks: The processes that share each batch; None for a single one.
+            ranks: The processes that share each batch, of which this one is the first; None for a single one.
         """
         if ranks is not None:
-            return make_engine(components, ranks)
+            return LeadingEngine(components, ranks)
         if name == "compiled" and components.spec.epochs:  # without an epoch, there is nothing to compile
             return self._compiled.make(components)
         capture = CudaGraphs() if captures and self._device.type == "cuda" else None

@@ -17,7 +17,7 @@ the numbers that each one gets.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -44,17 +44,16 @@ from service.training.components import Components
 from service.training.device_placement import place_samples
 from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.eager.forward_backward import Outputs, Passes
-from service.training.engines.eager.ranks import Part, Ranks, Whole
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, rows_per_slice
 from service.training.metrics import compute_and_reset, metric_states, restore_metrics
 from service.training.schedulers import is_per_batch
-from service.training.weighted_loss import loss_divisor, loss_weight
+from service.training.weighted_loss import loss_weight
 
-_NO_EVALUATION = Evaluation(math.nan, {})
+NO_EVALUATION = Evaluation(math.nan, {})
 
 
 @dataclass
-class _Validation:
+class Validation:
     """An unfinished validation in several slices.
 
     A checkpoint does not contain it: a restored training starts the validation again. Therefore a checkpoint
@@ -86,7 +85,6 @@ class EagerEngine:
         components: The training's.
         evaluation_bytes: Bytes of inputs that are evaluated at once; at least one batch is.
         capture: Captures CUDA graphs of the steps on whole batches, see `cuda_graphs`; None to run without.
-        ranks: The processes that share each batch, see `parallel`; None for a single one.
 
     Attributes:
         components: The training's.
@@ -99,17 +97,9 @@ class EagerEngine:
     compile_seconds = 0.0
 
     def __init__(
-        self,
-        components: Components,
-        evaluation_bytes: int = EVALUATION_BYTES,
-        capture: Capture | None = None,
-        ranks: Ranks | None = None,
+        self, components: Components, evaluation_bytes: int = EVALUATION_BYTES, capture: Capture | None = None
     ) -> None:
         self.components = components
-        self._ranks = ranks
-        # The loss of the current batch, and of this process's rows if several processes share the batch.
-        self._whole = Whole(torch.tensor(math.nan), 0)
-        self._part: Part | None = None
         self._evaluation_bytes = evaluation_bytes
         self._passes = Passes(
             components.model,
@@ -130,13 +120,11 @@ class EagerEngine:
         self._gatherer = (
             None if components.train.order is None else Gatherer(components.train, components.device)
         )
-        self._full_batch = components.train  # in memory; of several processes, the own rows
-        if ranks is not None and self._batches.is_full_batch and self._gatherer is None:
-            self._full_batch = components.train.take(ranks.own_rows(0, components.train.rows, None))
+        self._full_batch = components.train
         self._slices = None if components.validation is None else self._sliced(components.validation)
         slices = 0 if self._slices is None else len(self._slices)
         self.steps_per_epoch = self._batches.steps_per_epoch + (slices if slices > 1 else 0)
-        self._validation: _Validation | None = None
+        self._validation: Validation | None = None
         self._validation_metrics = deepcopy(components.metrics)
         self._step = 0  # steps taken of the current epoch, slices of the validation included
         self._order: Tensor | None = None  # int64 [n]; None for samples in their own order
@@ -196,16 +184,13 @@ class EagerEngine:
             self._replayed = self._captured
             self._capture = None  # do not try again, whether or not it succeeded
         loss = self._forward(batch)
-        self._measure_loss(loss.detach(), batch)
+        self._add_loss(loss.detach(), batch)
         self._learning_rate = components.optimizer.param_groups[0]["lr"]
         self._step += 1
         if not self._batches.is_full_batch:
             self._update(loss)
-        else:
-            self._average([])
-        self._losses.add(*self._whole)
         if self._step == self.steps_per_epoch:
-            validation = _NO_EVALUATION if self._slices is None else self._evaluate(self._slices)
+            validation = NO_EVALUATION if self._slices is None else self._evaluate(self._slices)
             return self._end_epoch(validation, loss)
         if self._validation is not None:
             self._validation.loss = loss
@@ -214,36 +199,30 @@ class EagerEngine:
     def _validate_slice(self) -> list[float] | None:
         """Evaluate one slice of the validation; return the epoch's values after the last one."""
         validation = self._validation = self._validation or self._start_validation()
-        if self._leads:
-            self._add_slice(next(validation.slices), validation.losses)
+        self._evaluate_next(validation)
         self._step += 1
         if self._step < self.steps_per_epoch:
             return None
         self._validation = None
         return self._end_epoch(self._evaluation(validation.losses, self._validation_metrics), validation.loss)
 
-    def _measure_loss(self, loss: Tensor, batch: Samples) -> None:
-        """Set the loss [] of the current batch and its weight; of several processes, also of the own rows."""
-        components = self.components
-        weight = loss_weight(components.loss_fn, batch, self._ignores)
-        self._whole = Whole(loss, weight)
-        if self._ranks is not None:
-            has_rows = self._ranks.has_rows(*self._bounds_of(self._step))
-            divisor = loss_divisor(components.loss_fn, batch, self._ignores)
-            self._part = Part(loss, divisor * has_rows, weight * has_rows)
+    def _add_loss(self, loss: Tensor, batch: Samples) -> None:
+        """Add the loss [] of a training batch to those of the epoch."""
+        self._losses.add(loss, loss_weight(self.components.loss_fn, batch, self._ignores))
 
-    def _start_validation(self) -> _Validation:
+    def _evaluate_next(self, validation: Validation) -> None:
+        """Evaluate the next slice of an unfinished validation."""
+        self._add_slice(next(validation.slices), validation.losses)
+
+    def _start_validation(self) -> Validation:
         assert self._slices is not None
         buffers = {name: buffer.clone() for name, buffer in self.components.model.named_buffers()}
-        return _Validation(iter(self._slices), self._rng(), buffers)
+        return Validation(iter(self._slices), self._rng(), buffers)
 
     def _next_batch(self) -> Samples:
         """Return the batch of the current step; draw the order of the epoch before its first one."""
         if self._step == 0 and self.components.spec.shuffle and not self._batches.is_full_batch:
-            order = torch.randperm(self.components.train.rows)
-            if self._ranks is not None:
-                self._ranks.share([order])
-            self._order = self._placed_order(order)
+            self._order = self._placed_order(self._draw_order())
         if self._gatherer is not None:
             # The next epoch's order is not drawn yet: nothing is read ahead across epochs.
             is_last = self._step + 1 == self._batches.steps_per_epoch
@@ -254,15 +233,17 @@ class EagerEngine:
         into = None if self._replayed is None else self._replayed.batch  # gather into the captured tensors
         return self.components.train.take(self._rows_of(self._step), into)
 
+    def _draw_order(self) -> Tensor:
+        """Return the order of an epoch's samples, int64 [n]."""
+        return torch.randperm(self.components.train.rows)
+
     def _placed_order(self, order: Tensor) -> Tensor:
         """Move an order of samples to the device that holds them; samples to be gathered are on the CPU."""
         return order if self._gatherer is not None else order.to(self.components.device)
 
     def _rows_of(self, step: int) -> slice | Tensor:
-        """Return the rows of the batch of a step of the current epoch, of several processes the own ones."""
+        """Return the rows of the batch of a step of the current epoch."""
         start, end = self._bounds_of(step)
-        if self._ranks is not None:
-            return self._ranks.own_rows(start, end, self._order)
         return slice(start, end) if self._order is None else self._order[start:end]
 
     def _bounds_of(self, step: int) -> tuple[int, int]:
@@ -273,8 +254,6 @@ class EagerEngine:
     def _forward(self, batch: Samples) -> Tensor:
         """Return the loss [] of a training batch, and update the metrics."""
         metrics = self.components.metrics
-        if self._ranks is not None:
-            return self._forward_part(batch, self._ranks)
         if self._replayed is None:
             loss, outputs = self._passes.forward(batch)
             self._measure(outputs, batch.targets, metrics)
@@ -284,26 +263,6 @@ class EagerEngine:
             outputs = {name: output.clone() for name, output in self._replayed.outputs.items()}
             self._measure(outputs, batch.targets.clone(), metrics)
         return loss
-
-    def _forward_part(self, batch: Samples, ranks: Ranks) -> Tensor:
-        """Return the loss [] of this process's rows of a batch; the first process measures all rows."""
-        # As `DistributedDataParallel` does: buffers are those of the first process.
-        ranks.share([*self.components.model.buffers()])
-        loss, outputs = self._passes.forward(batch)
-        if self.components.metrics:
-            start, end = self._bounds_of(self._step)
-            gathered = {name: ranks.gather(output, end - start) for name, output in outputs.items()}
-            if ranks.leads:
-                whole = {name: output for name, output in gathered.items() if output is not None}
-                self._measure(whole, self._targets(start, end), self.components.metrics)
-        return loss
-
-    def _targets(self, start: int, end: int) -> Tensor:
-        """Return the targets [B, …] of a batch, which starts and ends at these positions of the epoch."""
-        train = self.components.train
-        rows = slice(start, end) if self._order is None else self._order[start:end]
-        targets = train.targets[rows if train.order is None else train.order[rows]]
-        return targets.to(self.components.device)
 
     def _measure(self, outputs: Outputs, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
         """Update metrics with a batch."""
@@ -319,21 +278,15 @@ class EagerEngine:
         if self._replayed is not None:
             self._replayed.step()
         else:
-            self._passes.backward(loss, None if self._ranks is None else self._average)
+            self._backward(loss)
             components.optimizer.step()
         self._has_stepped = True
         if components.scheduler is not None and self._per_batch_scheduler:
             components.scheduler.step()
 
-    def _average(self, gradients: Sequence[Tensor]) -> None:
-        """Make loss and gradients those of the whole batch, if several processes share it."""
-        if self._ranks is not None and self._part is not None:
-            self._whole = self._ranks.average(gradients, self._part)
-
-    @property
-    def _leads(self) -> bool:
-        """Whether this process evaluates, and keeps the best epoch."""
-        return self._ranks is None or self._ranks.leads
+    def _backward(self, loss: Tensor) -> None:
+        """Replace the gradients of the parameters by those of a loss []."""
+        self._passes.backward(loss)
 
     def _epoch_values(self, validation: Evaluation) -> list[float]:
         """Return the values of the epoch that ends, in the order of `columns`.
@@ -351,15 +304,18 @@ class EagerEngine:
         for name, value in train.metrics.items():
             values[f"train_{name}"] = value
             values[f"validation_{name}"] = validation.metrics.get(name, math.nan)
-        if self._ranks is not None:
-            values = dict(zip(values, self._ranks.equal([*values.values()]), strict=True))
-        losses = [values["train_loss"], *([] if self._slices is None else [values["validation_loss"]])]
+        values = self._agreed(values)
+        losses = values["train_loss"], 0.0 if self._slices is None else values["validation_loss"]
         if not all(map(math.isfinite, losses)):
             self.stop_reason = StopReason.DIVERGED
             self.epoch += 1
         elif components.monitor is not None and components.monitor.update(self.epoch + 1, values):
             self._keep_best()
         return [values[name] for name in self.columns]
+
+    def _agreed(self, values: dict[str, float]) -> dict[str, float]:
+        """Return the values of an epoch, which decide how the training goes on."""
+        return values
 
     def _end_epoch(self, validation: Evaluation, loss: Tensor | None) -> list[float]:
         """End an epoch: compute its values, step the scheduler, count it and decide whether to stop.
@@ -416,7 +372,7 @@ class EagerEngine:
 
     def _evaluate(self, slices: Slices, on_slice: Callable[[], None] | None = None) -> Evaluation:
         losses = MeanLoss()
-        for batch in slices if self._leads else ():
+        for batch in slices:
             self._add_slice(batch, losses)
             if on_slice is not None:
                 on_slice()
@@ -455,8 +411,6 @@ class EagerEngine:
 
         Gradients are copied only if they are captured: otherwise, the next step creates new ones.
         """
-        if not self._leads:
-            return
         if self._best is None:
             kept = {name: tensor.detach().clone() for name, tensor in self._state.items()}
         else:
@@ -492,7 +446,7 @@ class EagerEngine:
         states = {"cpu": torch.get_rng_state()}
         if self.components.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.components.device)
-        return states if self._ranks is None else self._ranks.gather_states(states)
+        return states
 
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.components.metrics)
@@ -523,11 +477,13 @@ class EagerEngine:
             components.monitor.restore(checkpoint.monitor)
         self.stop_reason = self._reason_to_stop()
         self._best = None if checkpoint.best is None else self._owned(checkpoint.best)
-        states = checkpoint.rng if self._ranks is None else self._ranks.own_states(checkpoint.rng)
-        if "cpu" in states:
-            torch.set_rng_state(states["cpu"])
+        self._restore_rng(checkpoint.rng)
+
+    def _restore_rng(self, states: Tensors) -> None:
+        """Set the global generators, by device."""
+        torch.set_rng_state(states["cpu"])
         if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], components.device)
+            torch.cuda.set_rng_state(states["cuda"], self.components.device)
 
     def _restore_partial(self, partial: PartialEpoch) -> None:
         """Restore the position in the epoch and what its batches so far have added up."""
