@@ -154,7 +154,7 @@ def _counted(windows: Windows, count_include_pad: bool) -> Array:
     counted = np.ones((1,) * windows.leading + windows.sizes, np.float32)
     widths = windows.widths()
     own = [(0, 0)] * windows.leading + [(pad, pad) for pad in windows.padding]
-    inside = [tuple(map(min, pair)) for pair in zip(widths, own, strict=True)]
+    inside = [tuple(map(min, *pair)) for pair in zip(widths, own, strict=True)]
     beyond = [(0, after - kept) for (_, after), (_, kept) in zip(widths, inside, strict=True)]
     counted = np.pad(counted, inside, constant_values=float(count_include_pad))
     return jnp.asarray(np.pad(counted, beyond))

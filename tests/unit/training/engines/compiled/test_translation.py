@@ -95,6 +95,19 @@ def test_normalized_weights(name: str) -> None:
     assert_a_step_agrees(Scaled(layer.train(), [x]), [x], targets)
 
 
+@pytest.mark.usefixtures("jax_is_set_up")
+@pytest.mark.parametrize("counts_padding", [True, False])
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, 1), (2, 2, 1), (4, 2, 2)])
+def test_windows_that_end_before_the_padding(
+    size: int, stride: int, padding: int, counts_padding: bool
+) -> None:
+    """An average pooling whose last window leaves out some of the padding is that of PyTorch."""
+    torch.manual_seed(0)
+    layer = nn.AvgPool2d(size, stride, padding, count_include_pad=counts_padding)
+    x = torch.randn(2, 3, 8, 7)
+    assert_a_step_agrees(Scaled(layer, [x]), [x], torch.randn_like(layer(x)))
+
+
 def assert_a_step_agrees(model: nn.Module, inputs: list[Tensor], targets: Tensor) -> None:
     """Assert that a training step has PyTorch's loss, gradients and new buffers."""
     loss_fn = nn.MSELoss()
