@@ -6,7 +6,8 @@ history. A `CompiledEngine` is a member that is alone in its group.
 
 The dimension K of a program has one slot per member. Slots beyond the members hold a copy of the first member
 with the status `STOPPED`, so that a few sizes (`base.GROUP_SIZES`) serve groups of any size without compiling
-again.
+again. A program computes the slots of stopped members, too, and discards the results: a group continues in a
+smaller program when one that is compiled has room for the members that still train.
 
 Shapes in comments use the letters of `program`.
 """
@@ -26,6 +27,7 @@ from service.history import LEARNING_RATE, HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
+from service.training.engines.base import GROUP_SIZES
 from service.training.engines.compiled.checkpoint_conversion import CheckpointConverter
 from service.training.engines.compiled.draws import EpochDraws, empty_draws
 from service.training.engines.compiled.epoch_inputs import EpochQueue
@@ -224,13 +226,17 @@ class Member:
 class Group:
     """Trains members side by side in one program. Implements the `Group` protocol; a step is one epoch.
 
-    Invariant: members that still train are at the same epoch, since they start at the same one and each call
-    trains all of them for the same number of epochs.
+    Invariants: members that still train are at the same epoch, since they start at the same one and each call
+    trains all of them for the same number of epochs. Each of them has a slot; those that have stopped may
+    have none.
 
     Args:
         members: Trainings of equal program keys that have not been advanced yet.
         programs: The cache that the program comes from; it is compiled now unless cached.
         size: Number of slots of the program, K; by default as many as members.
+
+    Attributes:
+        size: Number of slots of the current program.
 
     Raises:
         ValueError: The program keys differ.
@@ -241,21 +247,23 @@ class Group:
 
     def __init__(self, members: Sequence[Member], programs: ProgramCache, size: int | None = None) -> None:
         self.members = members
-        self._size = size or len(members)
+        self._programs = programs
+        self._slots = [*members]  # the members in the first slots
+        self.size = size or len(members)
         self._plan = members[0].plan
         self._states: Any = None  # `State`, each array [K, …] on the device
         self._constants: Any = None  # `Constants`, likewise
         if len({member.components.program_key for member in members}) > 1:
             raise ValueError("The trainings of a group must have equal program keys.")
         before = programs.compile_seconds
-        self._program = programs.program(members[0].components, self._example_arguments, self._size)
+        self._program = programs.program(members[0].components, self._example_arguments, self.size)
         for member in members:
             member.compile_seconds += programs.compile_seconds - before
-            member.side_by_side = self._size > 1
+            member.side_by_side = self.size > 1
 
     def _example_arguments(self) -> tuple[Any, ...]:
         """Return arguments of the shapes and dtypes of all calls, from which the program is compiled."""
-        arguments = _stack([self.members[0].program_arguments()] * self._size)
+        arguments = _stack([self.members[0].program_arguments()] * self.size)
         return (*arguments, self._epoch_inputs(1), np.int64(1))
 
     def _initial_arguments(self) -> Any:
@@ -263,7 +271,7 @@ class Group:
         arguments = [member.program_arguments() for member in self.members]
         state, constants = arguments[0]
         stopped = state._replace(scalars=np.array(Scalars(*state.scalars)._replace(status=STOPPED)))
-        arguments += [(stopped, constants)] * (self._size - len(arguments))  # the empty slots
+        arguments += [(stopped, constants)] * (self.size - len(arguments))  # the empty slots
         return jax.device_put(_stack(arguments))
 
     @property
@@ -286,11 +294,11 @@ class Group:
             index: The member's index in `members`.
             reason: Its stop reason.
         """
-        self.members[index].stop_reason = reason
-        if self._states is not None:
-            scalars = np.array(self._states.scalars)  # [K, 8]
-            scalars[index, Scalars._fields.index("status")] = STOPPED
-            self._states = self._states._replace(scalars=jax.device_put(scalars))
+        member = self.members[index]
+        member.stop_reason = reason
+        if self._states is not None and member in self._slots:
+            stopped = [self._slots.index(member)]
+            self._states = jax.device_put(_with_stopped(self._states, stopped))
 
     def advance(self, epochs: int) -> list[HistoryChunk | None]:
         """Train each member that has not stopped for up to `epochs` epochs.
@@ -302,6 +310,7 @@ class Group:
             self._states, self._constants = self._initial_arguments()
         running = self._running_member()
         assert running is not None
+        self._compact()
         # The last epoch of the training is not checked in the program: no call goes beyond it.
         epochs = min(epochs, running.components.spec.epochs - running.epoch, self._plan.capacity)
         # The old states are donated: their memory holds the new ones.
@@ -309,11 +318,33 @@ class Group:
             self._states, self._constants, self._epoch_inputs(epochs), np.int64(epochs)
         )
         states, values = jax.device_get((self._states, history))  # values: [E, K, C]
-        by_member = [State(*jax.tree.map(itemgetter(slot), states)) for slot in range(len(self.members))]
-        return [
-            member.record(state, values[:, slot]) if member.stop_reason is None else None
-            for slot, (member, state) in enumerate(zip(self.members, by_member, strict=True))
-        ]
+        chunks = {
+            member: member.record(State(*jax.tree.map(itemgetter(slot), states)), values[:, slot])
+            for slot, member in enumerate(self._slots)
+            if member.stop_reason is None
+        }
+        return [chunks.get(member) for member in self.members]
+
+    def _compact(self) -> None:
+        """Continue in the smallest program that has room for the members that still train, if it is compiled.
+
+        Compiling one may take longer than the epochs that are left. On a CPU, programs of all sizes round
+        alike, so that the results do not depend on the programs that happen to be there.
+        """
+        slots = [slot for slot, member in enumerate(self._slots) if member.stop_reason is None]
+        size = next((size for size in GROUP_SIZES if size >= len(slots)), self.size)
+        components = self._slots[slots[0]].components
+        if size >= self.size or components.device.type != "cpu":
+            return
+        if (program := self._programs.compiled_program(components, size)) is None:
+            return
+        # The empty slots hold a copy of the first member.
+        kept = slots + slots[:1] * (size - len(slots))
+        states, constants = jax.tree.map(lambda x: np.asarray(x)[kept], (self._states, self._constants))
+        states = _with_stopped(states, range(len(slots), size))
+        self._states, self._constants = jax.device_put((states, constants))
+        self._slots = [self._slots[slot] for slot in slots]
+        self._program, self.size = program, size
 
     def _epoch_inputs(self, epochs: int) -> EpochInputs:
         """Return the inputs of the next `epochs` epochs in arrays of the full capacity E, padded with zeros.
@@ -323,15 +354,15 @@ class Group:
         """
         plan = self._plan
         per_epoch = plan.batches.steps_per_epoch if plan.numbers_per_step else 1
-        orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)  # [K, E, n or 0]
-        numbers = np.zeros((self._size, plan.capacity, per_epoch, len(plan.numbers)))  # [K, E, 1 or S, H]
-        draws = empty_draws(plan.draws, plan.batches.full_batches, self._size, plan.capacity)
-        for slot, member in enumerate(self.members):
+        orders = np.zeros((self.size, plan.capacity, plan.order_size), np.int32)  # [K, E, n or 0]
+        numbers = np.zeros((self.size, plan.capacity, per_epoch, len(plan.numbers)))  # [K, E, 1 or S, H]
+        draws = empty_draws(plan.draws, plan.batches.full_batches, self.size, plan.capacity)
+        for slot, member in enumerate(self._slots):
             if member.stop_reason is None:
                 orders[slot, :epochs], numbers[slot, :epochs], drawn = member.epoch_inputs(epochs)
                 for into, values in zip(jax.tree.leaves(draws), jax.tree.leaves(drawn), strict=True):
                     into[slot, :epochs] = values
-        return EpochInputs(orders, numbers.reshape(self._size, -1, len(plan.numbers)), draws)
+        return EpochInputs(orders, numbers.reshape(self.size, -1, len(plan.numbers)), draws)
 
 
 class CompiledEngine(Member):
@@ -375,6 +406,13 @@ def _origin(samples: Samples) -> NDArray[Any]:
     first = np.argmax(~np.isnan(targets), axis=0, keepdims=True)  # [1, …]
     origin: NDArray[Any] = np.nan_to_num(np.take_along_axis(targets, first, axis=0)[0])
     return origin
+
+
+def _with_stopped(states: State, slots: Sequence[int]) -> State:
+    """Return states of K members in which those in `slots` are `STOPPED`."""
+    scalars = np.array(states.scalars)  # [K, 8]
+    scalars[slots, Scalars._fields.index("status")] = STOPPED
+    return states._replace(scalars=scalars)
 
 
 def _stack(trees: Sequence[Any]) -> Any:

@@ -61,6 +61,10 @@ class ProgramCache:
                 program = self._programs[key] = self._compile(plan, arguments(), jobs)
         return program
 
+    def compiled_program(self, components: Components, jobs: int) -> Program | None:
+        """Return the program of `jobs` trainings side by side if it is cached; compile nothing."""
+        return self._programs.get((components.program_key, jobs))
+
     def _compile(self, plan: Plan, arguments: tuple[Any, ...], jobs: int) -> Program:
         self.compiled += 1
         if self.compiled % self._capacity == 0:

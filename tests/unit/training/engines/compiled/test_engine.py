@@ -422,6 +422,52 @@ def together(
     return [*map(list, zip(*chunks, strict=True))]
 
 
+@pytest.mark.parametrize(("architecture", "batch_size"), [("deep", None), ("statistics", 4)])
+def test_a_group_continues_in_a_smaller_program_with_the_same_bits(
+    architecture: str, batch_size: int | None, programs: ProgramCache
+) -> None:
+    """Members end with equal bits, whichever others stop when, and whether a smaller program takes over."""
+    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size, "epochs": 30}
+
+    def members(count: int = 20) -> list[Member]:
+        return [
+            Member(components(ARCHITECTURES[architecture], seed=seed, **section), programs)
+            for seed in range(count)
+        ]
+
+    def trained(group: Group, stops: dict[int, range]) -> list[HistoryChunk]:
+        """Train in chunks of three epochs; stop the members of `stops` after the epoch of their key."""
+        chunks: list[list[HistoryChunk]] = [[] for _ in group.members]
+        while group.stop_reason is None:
+            for index, chunk in enumerate(group.advance(3)):
+                if chunk is not None:
+                    chunks[index].append(chunk)
+            for index in stops.get(group.epoch, ()):
+                group.stop(index, StopReason.CANCELLED)
+        return [HistoryChunk.join(each) for each in chunks]
+
+    large = GROUP_SIZES[1]
+    whole = members()
+    expected = trained(Group(whole, programs, large), {})
+    Group(members(2), programs, GROUP_SIZES[0])  # compiles the smaller program
+    compiled = programs.compiled
+    for stops in ({6: range(0, 9)}, {3: range(1, 18), 12: range(18, 20)}, {9: range(5, 20), 15: range(1, 5)}):
+        some = members()
+        group = Group(some, programs, large)
+        epochs = {index: epoch for epoch, indices in stops.items() for index in indices}
+        histories = trained(group, stops)
+        assert group.size == GROUP_SIZES[0]
+        for index, (history, end) in enumerate(zip(histories, expected, strict=True)):
+            ended = epochs.get(index, 30)
+            assert history.last_epoch == some[index].epoch == ended
+            np.testing.assert_array_equal(history.values, end.values[:, :ended])
+            if ended == 30:
+                assert_same_checkpoint(some[index].checkpoint(), whole[index].checkpoint())
+            else:
+                assert some[index].stop_reason is StopReason.CANCELLED
+    assert programs.compiled == compiled
+
+
 @pytest.mark.parametrize(
     ("architecture", "batch_size"),
     [
