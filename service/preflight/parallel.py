@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from service.datasets.validation import count_of
 from service.preflight.fit import ValidSections
+from service.preflight.value_checks import step_error
 from service.specs.job import Parallel, Placement
 from service.training.findings import Findings
 from service.training.losses import LOSSES
@@ -50,12 +52,26 @@ def check_parallel(
     size = sections.batches.size
     if size < processes:
         detail = (
-            f"A batch has {size} rows, fewer than the {processes} processes that share it. Use a larger "
-            "`batch_size`, or fewer processes."
+            f"A batch has {count_of(size, 'row')}, fewer than the {processes} processes that share it. Use a "
+            "larger `batch_size`, or fewer processes."
         )
         found.add_error("#/training/batch_size", detail)
+    else:
+        _check_single_rows(processes, sections, found)
     _check_model(sections, found)
     return found
+
+
+def _check_single_rows(processes: int, sections: ValidSections, found: Findings) -> None:
+    """Find a model that can't be trained on one row, if that is all that a process gets of a batch."""
+    batches, module = sections.batches, sections.checked.module
+    fewest = min(size // processes for size in (batches.size, batches.remainder or batches.size))
+    if fewest <= 1 and (reason := step_error(module, sections.prepared, 1)):
+        detail = (
+            f"Of some batches, a process gets a single row, on which the model can't be trained: {reason}. "
+            "Use another `batch_size`, `drop_last`, or fewer processes."
+        )
+        found.add_error("#/training/batch_size", detail)
 
 
 def _check_model(sections: ValidSections, found: Findings) -> None:

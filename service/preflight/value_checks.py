@@ -77,17 +77,17 @@ def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list
         prepared: The data, on the meta device.
         batches: The division of the training rows into batches.
     """
-    if 1 in (batches.size, batches.remainder) and (reason := _step_error(module, prepared, 1)):
+    if 1 in (batches.size, batches.remainder) and (reason := step_error(module, prepared, 1)):
         return [_single_row_error(batches, reason)]
     if any(getattr(layer, "inplace", False) or text_class(type(layer)) for layer in module.modules()):
         size = batches.size
-        if reason := _step_error(module, prepared, size):
+        if reason := step_error(module, prepared, size):
             detail = f"The model can't be trained on a batch of {size}: {reason}."
             return [FieldError("#/training", detail)]
     return []
 
 
-def _step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
+def step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
     """Return why a step on a batch of `size` rows fails; None if it doesn't."""
     try:
         outputs = named_outputs(module.train()(*(x[:size] for x in prepared.train.inputs)))

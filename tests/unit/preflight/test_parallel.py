@@ -82,6 +82,14 @@ def test_a_loss_that_compares_rows_is_refused(plan: Plan) -> None:
     assert "compares the rows" in found(plan, body)["#/parallel"]
 
 
+def test_a_model_that_needs_two_rows_is_refused_where_a_process_gets_one(plan: Plan) -> None:
+    """A batch norm of one row has no variance; nine training rows in batches of six leave three for two."""
+    body = {**flowers(batch_size=6), "parallel": {"processes": 2}}
+    assert plan(body)
+    body["architecture"]["layers"].insert(1, {"type": "BatchNorm1d"})
+    assert "a process gets a single row" in found(plan, body)["#/training/batch_size"]
+
+
 def test_what_differs_from_one_process_is_a_warning(plan: Plan) -> None:
     """Statistics of a batch, and the text of a loss, are those of a process's rows."""
     body = {**flowers(), "parallel": {"processes": 2}}

@@ -127,15 +127,19 @@ class Ranks:
         return start + self.rank < end
 
     def share(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite tensors by those of the first process."""
+        """Overwrite tensors by those of the first process.
+
+        An expanded tensor, which nothing can write to, stays as it is.
+        """
+        written = [tensor for tensor in tensors if tensor.numel() and 0 not in tensor.stride()]
         # In one exchange, as bytes; larger elements come first, which aligns them all.
-        ordered = sorted(tensors, key=lambda tensor: -tensor.element_size())
-        parts = [_as_bytes(tensor.detach().contiguous()) for tensor in ordered if tensor.numel()]
+        ordered = sorted(written, key=lambda tensor: -tensor.element_size())
+        parts = [_as_bytes(tensor.detach().contiguous()) for tensor in ordered]
         if not parts:
             return
-        with self._losing(), torch.no_grad():
+        with torch.no_grad():
             flat = torch.cat(parts)
-            dist.broadcast(flat, src=0)
+            self._broadcast(flat)
             start = 0
             for tensor in ordered:
                 own = flat[start : start + tensor.nbytes]
@@ -161,7 +165,7 @@ class Ranks:
         by_dtype: dict[torch.dtype, list[Tensor]] = {loss.dtype: []}
         for gradient in gradients:
             by_dtype.setdefault(gradient.dtype, []).append(gradient)
-        with self._losing(), torch.no_grad():
+        with torch.no_grad():
             sums = {}
             for dtype, same in by_dtype.items():
                 ends = [loss.reshape(1), weights] if dtype == loss.dtype else []
@@ -171,15 +175,18 @@ class Ranks:
                 # Without rows that count, maybe NaN: of a row that is not its own, or 0 / 0.
                 if isinstance(part.divisor, Tensor) or not part.divisor:
                     values.masked_fill_(weights[0] == 0, 0.0)
-                dist.all_reduce(flat)
+                with self._losing():
+                    dist.all_reduce(flat)
                 sums[dtype] = flat
             # A copy, not a view of all gradients.
             total, divisor, weight = sums[loss.dtype][-1 - len(weights) :].clone()
+            # Where no row of the batch counts, gradients are 0, as in PyTorch.
+            counted = divisor.clamp(min=torch.finfo(loss.dtype).tiny)
             for dtype, same in by_dtype.items():
                 start = 0
                 for gradient in same:
                     own = sums[dtype][start : start + gradient.numel()]
-                    torch.div(own.view_as(gradient), divisor, out=gradient)
+                    torch.div(own.view_as(gradient), counted, out=gradient)
                     start += gradient.numel()
         return Whole(total / divisor, weight)
 
@@ -193,9 +200,8 @@ class Ranks:
 
     def equal(self, numbers: Sequence[float]) -> Sequence[float]:
         """Return the numbers of the first process, NaN included."""
-        with self._losing():
-            shared = torch.tensor(numbers, dtype=torch.float64)
-            dist.broadcast(shared, src=0)
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        self._broadcast(shared)
         return shared.tolist()
 
     def gather(self, part: Tensor, rows: int) -> Tensor | None:
@@ -212,8 +218,7 @@ class Ranks:
         own = part.detach().new_zeros((most, *part.shape[1:]))
         own[: len(part)] = part.detach()[:most]
         parts = [torch.empty_like(own) for _ in range(self.count)] if self.leads else None
-        with self._losing():
-            dist.gather(_as_bytes(own), None if parts is None else [*map(_as_bytes, parts)])
+        self._gather(_as_bytes(own), None if parts is None else [*map(_as_bytes, parts)])
         return None if parts is None else torch.stack(parts, dim=1).flatten(0, 1)[:rows]
 
     def gather_states(self, states: Tensors) -> Tensors:
@@ -225,8 +230,7 @@ class Ranks:
         gathered = dict(states)
         for name, own in states.items():
             parts = [torch.empty_like(own) for _ in range(self.count)] if self.leads else None
-            with self._losing():
-                dist.gather(own, parts)
+            self._gather(own, parts)
             gathered |= {f"{name}/{rank}": part for rank, part in enumerate(parts or []) if rank}
         return gathered
 
@@ -243,10 +247,17 @@ class Ranks:
 
     def command(self, steps: int = 0) -> int:
         """Return the number that the first process gives; the others wait for it."""
-        with self._losing():
-            number = torch.tensor(steps)
-            dist.broadcast(number, src=0)
+        number = torch.tensor(steps)
+        self._broadcast(number)
         return int(number)
+
+    def _broadcast(self, tensor: Tensor) -> None:
+        with self._losing():
+            dist.broadcast(tensor, src=0)
+
+    def _gather(self, own: Tensor, parts: list[Tensor] | None) -> None:
+        with self._losing():
+            dist.gather(own, parts)
 
     def fail(self, document: Mapping[str, Any]) -> None:
         """Tell the first process why this one fails.
