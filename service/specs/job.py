@@ -89,7 +89,7 @@ class Parallel(Spec):
 
     processes: Annotated[int, Field(ge=1, le=1024)]
     """Number of processes. Each takes the place of a worker, on a GPU of its own if the device is `cuda`."""
-    min_processes: Annotated[int, Field(ge=1)] | None = None
+    min_processes: Annotated[int, Field(ge=1, le=1024)] | None = None
     """The least number of processes with which the job may start, or go on after one was lost; null for
     `processes`. With another number, results differ by rounding, and by what each process draws."""
 

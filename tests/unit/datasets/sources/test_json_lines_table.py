@@ -160,10 +160,8 @@ def outcome(act: Callable[[], tuple[pa.Table, Sequence[str]]]) -> tuple[Any, set
 
 @given(rows=tables(), options=st.sampled_from(OPTIONS), block_bytes=st.sampled_from([1, 30, 1000]))
 def test_blocks_are_read_as_the_whole(rows: list[Any], options: dict[str, Any], block_bytes: int) -> None:
-    """Tables, types, warnings and errors are those of the rows in one piece, wherever blocks end.
-
-    The same error of numbers and of texts of a column is one error here.
-    """
+    """Tables, types, warnings and errors are those of the rows in one piece, wherever blocks end."""
+    # The same error of numbers and of texts of a column is one error here.
     sent = {
         **options,
         "types": {
