@@ -221,12 +221,15 @@ def check_fit(
     if loss.target_dtype is not None:
         targets = targets.to(loss.target_dtype)
     loss_fn = build_loss(spec, encoding, roles.main.width)
+    # A model of frozen parameters can be made, to look at; `_check_optimizer` refuses to train it.
+    trained = [parameter.requires_grad for parameter in model.parameters()]
+    trains = any(trained) or not trained
     if class_errors:
         errors = list(class_errors)
     elif isinstance(text := _unwrapped(loss_fn), ExpressionLoss):
-        errors = check_expression(text, model, roles, outputs, inputs, targets, encoding)
+        errors = check_expression(text, model, roles, outputs, inputs, targets, encoding, trains)
     else:
-        errors = _check_loss(spec, loss, loss_fn, outputs, roles, targets, encoding)
+        errors = _check_loss(spec, loss, loss_fn, outputs, roles, targets, encoding, trains)
     if not errors:
         errors += _check_metrics_fit(spec, loss, outputs, roles, targets, encoding)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
@@ -260,6 +263,7 @@ def _check_loss(
     roles: OutputRoles,
     targets: Tensor,
     encoding: Encoding,
+    trains: bool,
 ) -> list[FieldError]:
     pointer, name, main = f"{SECTION}/loss", spec.loss.type, outputs[roles.main.output]
     if detail := _shape_error(spec.loss, main, targets, encoding):
@@ -283,7 +287,8 @@ def _check_loss(
         reason = str(error).splitlines()[0].rstrip(".")
         detail = f"`{name}` fails for outputs {_shape(main)} with targets {_shape(targets)}: {reason}."
         return [FieldError(pointer, detail)]
-    if value.dim() != 0 or not any(outputs[name].requires_grad for name in roles.loss):
+    has_gradient = any(outputs[name].requires_grad for name in roles.loss)
+    if value.dim() != 0 or (trains and not has_gradient):
         detail = "The loss has no gradient: it depends on no parameter of the model."
         return [FieldError(pointer, detail)]
     return []
@@ -495,6 +500,9 @@ def _check_optimizer(spec: TrainingSpec, model: nn.Module, steps: int) -> list[F
     parameters = list(model.parameters())
     if not parameters:
         return [FieldError("#/architecture", "The model has no parameters to train.")]
+    if spec.epochs and not any(parameter.requires_grad for parameter in parameters):
+        detail = 'No parameter is trained: remove `"trainable": false` of a layer with weights.'
+        return [FieldError("#/architecture", detail)]
     errors = _catch(f"{SECTION}/optimizer", lambda: _try_optimizer(spec.optimizer, parameters))
     if spec.scheduler and not errors:
         errors = _catch(f"{SECTION}/scheduler", lambda: _try_scheduler(spec, parameters, steps))

@@ -41,6 +41,7 @@ def check_expression(
     inputs: Sequence[Tensor],
     targets: Tensor,
     encoding: Encoding,
+    trains: bool,
 ) -> list[FieldError]:
     """Check that a text without errors is a loss of the model.
 
@@ -52,6 +53,7 @@ def check_expression(
         inputs: Inputs of the model for any number of rows.
         targets: Targets of any number of rows.
         encoding: Encoding of the data.
+        trains: Whether the loss must have gradients.
     """
     rows = len(outputs[roles.main.output])
     values: list[Any] = []
@@ -87,7 +89,7 @@ def check_expression(
             raise
         reason = str(error).splitlines()[0].rstrip(".")
         return [FieldError(TEXT, f"The loss has no gradient: {reason}.")]
-    if not is_trained:
+    if trains and not is_trained:
         return [FieldError(TEXT, "The loss has no gradient: it depends on no parameter of the model.")]
     return list(_misfits(loss_fn, values[0], encoding))
 

@@ -38,6 +38,16 @@ def test_a_job_without_epochs_has_the_initial_parameters(service: Service, engin
         assert (parameters[name]["gradient"], parameters[name]["gradient_norm"]) == (None, None)
 
 
+@pytest.mark.parametrize("engine", ["eager", "compiled", "auto"])
+def test_a_job_without_epochs_may_train_no_parameter(service: Service, engine: str) -> None:
+    """A model of which all layers are frozen is made like another, and predicts."""
+    request = untrained(engine)
+    request["architecture"] = {**request["architecture"], "trainable": False}
+    job = service.fit(request)
+    assert job["status"] == "succeeded"
+    assert service.predict(job["id"], {"columns": {"t_u": [35.7]}})["epoch"] == 0
+
+
 def test_the_results_of_a_job_without_epochs_can_be_read(service: Service) -> None:
     """Its history is empty; its only checkpoint, of epoch 0, predicts, evaluates and is downloaded."""
     job = service.fit(untrained())

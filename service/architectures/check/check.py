@@ -120,9 +120,6 @@ def check(
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
     _raise_if_any(_tensor_errors(module, max_parameters, pointer))
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
-        detail = 'No parameter is trained: remove `"trainable": false` of a layer with weights.'
-        raise InvalidRequest(errors=[FieldError(pointer, detail)])
     _raise_if_any(_model_errors(outputs, per_sample, trace, parameter_count, max_parameters, pointer))
     trace.warnings.extend(_left_out(outputs, per_sample, trace, pointer))
     return CheckedArchitecture(

@@ -85,6 +85,8 @@ class EngineChooser:
         # Before any tracing, which takes longer than a very short training.
         if requested == "auto" and candidate.steps < MIN_STEPS:
             return Choice("eager", f"Its {candidate.steps} steps take less time than compiling them.")
+        if not candidate.spec.epochs and self._support is not None:
+            return Choice("compiled")  # there is nothing to compile
         work = self._work_or_errors(candidate)
         if not isinstance(work, Work):
             if requested == "compiled":

@@ -222,14 +222,6 @@ def test_accepted_bounds_can_be_drawn(init: Json) -> None:
     assert all(each.isfinite().all() for each in build(read_architecture(spec)).parameters())
 
 
-def test_an_architecture_without_trained_parameters_is_refused() -> None:
-    """The error says that something must be trained."""
-    found = details({**sequential(linear(1)), "trainable": False})
-    assert found == {
-        "#/architecture": 'No parameter is trained: remove `"trainable": false` of a layer with weights.'
-    }
-
-
 def test_checking_a_checked_spec_does_not_change_it() -> None:
     """The complete spec has the defaults of initializations, and only the fields that were given."""
     spec = checked(MASKED).spec

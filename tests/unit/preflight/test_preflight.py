@@ -439,6 +439,17 @@ def test_the_dataset_of_another_owner_is_not_found(plan: Plan, storage: Storage,
     assert list(refusal(other.run)) == ["#/data/dataset_id"]
 
 
+def test_only_epochs_need_a_trained_parameter(plan: Plan) -> None:
+    """A model of which all is frozen can be made without epochs, to look at; with epochs it is refused."""
+    document = request()
+    document["architecture"]["trainable"] = False
+    assert errors_of(plan, document) == {
+        "#/architecture": 'No parameter is trained: remove `"trainable": false` of a layer with weights.'
+    }
+    document["training"]["epochs"] = 0
+    assert plan(document).parameter_count == 40
+
+
 def test_a_live_gpu_worker_is_used(plan: Plan, storage: Storage) -> None:
     """A GPU of a live worker can be requested; `auto` leaves a small fit on the CPU."""
     storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
