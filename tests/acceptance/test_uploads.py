@@ -380,8 +380,8 @@ def test_slow_uploads_end_and_leave_no_files(hasty_service: Service) -> None:
     """Slow uploads are 422, and uploads that wait too long are 503 with `Retry-After`."""
     service = hasty_service
     content, url = slow_file(), f"{service.client.base_url}{URL}"
-    with ThreadPoolExecutor(4) as clients:
-        answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(4)))
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(12)))
     assert {answer.status_code for answer in answers} == {422, 503}, [answer.text for answer in answers]
     for answer in answers:
         slug = "limit-exceeded" if answer.status_code == 422 else "unavailable"
