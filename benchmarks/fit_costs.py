@@ -29,7 +29,7 @@ from service.training.engines.factory import EngineFactory
 
 BURST_SECONDS, GROUP_BURST_SECONDS = 0.25, 2.0
 BURSTS, GROUP_BURSTS = 6, 3
-# The quantities that cost time, by engine. The others are no cause, or cannot be told from these.
+# Quantities whose cost is fitted, by engine. The times of the nets do not tell the others apart.
 _PROGRAM = (
     *("step", "nodes", "updates", "products", "patches", "unshifted", "elements", "functions", "sines"),
     *("drawn", "time_steps", "recurrent_products", "gates"),

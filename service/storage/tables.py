@@ -238,6 +238,6 @@ leases = Table(
     # One more for each holder: a fencing token.
     Column("token", BigInteger, nullable=False),
     Column("expires_at", Timestamp, nullable=False),
-    # What the holder has to say about its work, as JSON.
+    # Report of the holder on its work, as JSON.
     Column("report", Text),
 )

@@ -37,7 +37,7 @@ from service.worker.messages import (
 log = structlog.get_logger()
 
 Task = Work | Hold | Lead | Assist
-"""What a worker does that has joined."""
+"""The current task of a worker that has joined."""
 
 
 class Parent:

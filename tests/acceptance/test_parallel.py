@@ -168,6 +168,16 @@ def test_it_waits_until_enough_workers_are_idle(wide_service: Service) -> None:
     assert wide_service.ended(later)["status"] == "succeeded"
 
 
+def test_a_job_that_is_cancelled_while_it_waits_frees_the_held_workers(wide_service: Service) -> None:
+    """Workers that are held for a job go on with the queue when it is cancelled, though others are busy."""
+    running = [wide_service.running(thermometer(epochs=LONG)) for _ in range(2)]
+    job_id = wide_service.queued(together(interruptible(epochs=1), WORKERS))
+    later = [wide_service.queued(thermometer(epochs=1)) for _ in range(2)]
+    assert wide_service.cancelled(job_id)[0]["status"] == "cancelled"
+    assert {wide_service.ended(each)["status"] for each in later} == {"succeeded"}
+    wide_service.cancelled(*running)
+
+
 def test_it_starts_with_fewer_processes_where_it_may(wide_service: Service) -> None:
     """A job with `min_processes` takes the workers that are idle; a client sees how many."""
     running = [wide_service.running(thermometer(epochs=LONG)) for _ in range(2)]

@@ -96,8 +96,8 @@ class Used(Resource):
     engine_reason: str | None
     """Why `auto` chose the eager engine."""
     estimate: EngineEstimate | None = None
-    """What `auto` compared; null for an engine `eager` that was requested, for a training that cannot be
-    compiled, for one of very few steps, and for a continuation."""
+    """Estimated seconds of both engines; null for an engine `eager` that was requested, for a training that
+    cannot be compiled, for one of very few steps, and for a continuation."""
     threads: int
     """CPU threads; floating-point results depend on their number."""
 

@@ -54,7 +54,7 @@ class _Block(NamedTuple):
 
 @dataclass
 class _Key:
-    """What is known of a key of the rows.
+    """Types and gaps of a key of the rows, as far as they have been read.
 
     Attributes:
         types: Types of its values.
@@ -69,7 +69,7 @@ class _Key:
 
 @dataclass
 class _Survey:
-    """What is known of the rows.
+    """Keys and numbers of the rows, as far as they have been read.
 
     Attributes:
         keys: The keys, in the order of their first occurrence.

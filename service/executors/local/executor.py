@@ -296,6 +296,7 @@ class LocalExecutor:
                     log.warning("lease expired", job_id=job_id)
                     self._on_change(job_id)
             self._find_cancelled()
+            self._release_unneeded()
             for device in self._queue.lengths():
                 self._gather(device)
                 self.wake(device)
@@ -312,7 +313,16 @@ class LocalExecutor:
         if needed is not None:
             with self._lock:
                 own = [worker for worker in self._workers if worker.serves(device) and worker.ready]
-                self._gang = Gang.gather(needed, own)
+                self._gang = Gang.gather(device, needed, own)
+
+    def _release_unneeded(self) -> None:
+        """Free workers that are held for a job that is no longer the next one, or was cancelled."""
+        gang = self._gang
+        if gang is None or gang.lead is not None or self._queue.first_parallel(gang.device) == gang.needed:
+            return
+        with self._lock:
+            gang.release(self._workers)
+            self._gang = None
 
     def _postpone_expiry(self) -> None:
         self._no_expiry_before = time.monotonic() + self._settings.lease_seconds

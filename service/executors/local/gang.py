@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic
 
 from service.executors.local.supervised_worker import P, SupervisedWorker
@@ -21,23 +21,27 @@ class Gang(Generic[P]):
     so that later jobs of one process don't take their places.
 
     Attributes:
+        device: The queue of the job.
         needed: The number of processes of the job.
         members: The held workers; once the job runs, those that train it, without the first.
         lead: The worker that was ordered to claim the job; None before that.
         job_id: The job, once the lead has claimed it.
     """
 
+    device: str
     needed: ParallelJob
     members: Sequence[SupervisedWorker[P]]
     lead: SupervisedWorker[P] | None = None
     job_id: str | None = None
-    _assisting: Sequence[SupervisedWorker[P]] = field(default=())
 
     @classmethod
-    def gather(cls, needed: ParallelJob, workers: Sequence[SupervisedWorker[P]]) -> "Gang[P] | None":
+    def gather(
+        cls, device: str, needed: ParallelJob, workers: Sequence[SupervisedWorker[P]]
+    ) -> "Gang[P] | None":
         """Hold workers for a job.
 
         Args:
+            device: The queue of the job.
             needed: The number of processes of the job.
             workers: The workers of its device.
 
@@ -49,7 +53,7 @@ class Gang(Generic[P]):
         chosen = sorted(workers, key=lambda worker: not worker.idle)[: needed.processes]
         for worker in chosen:
             worker.hold()
-        return cls(needed, chosen)
+        return cls(device, needed, chosen)
 
     def advance(self, alive: Sequence[SupervisedWorker[P]]) -> bool:
         """Order the job to be claimed as soon as enough members are idle.
@@ -62,18 +66,19 @@ class Gang(Generic[P]):
         """
         if self.lead is None:
             return self._start(alive)
-        if self._has_ended(alive):
-            self._release(alive)
+        lead, is_over = self.lead, self.job_id is not None and self.lead.job_id != self.job_id
+        if is_over or lead.idle or lead not in alive:
+            self.release(alive)
             return False
-        if any(worker not in alive for worker in self._assisting):
+        if self.job_id is not None and any(worker not in alive for worker in self.members):
             # With gloo the lead notices by itself; NCCL waits for ever.
-            self.lead.parting_deadline = min(self.lead.parting_deadline, time.monotonic() + PARTING_SECONDS)
+            lead.parting_deadline = min(lead.parting_deadline, time.monotonic() + PARTING_SECONDS)
         return True
 
     def _start(self, alive: Sequence[SupervisedWorker[P]]) -> bool:
         self.members = [worker for worker in self.members if worker in alive]
         if len(self.members) < self.needed.min_processes:
-            self._release(alive)
+            self.release(alive)
             return False
         idle = [worker for worker in self.members if worker.idle]
         if len(idle) >= self.needed.min_processes:
@@ -87,25 +92,16 @@ class Gang(Generic[P]):
     def assist(self, rendezvous: Rendezvous) -> None:
         """Order the members to train the job that the lead has claimed; free those that it does not need."""
         self.job_id = rendezvous.job_id
-        self._assisting = self.members[: rendezvous.count - 1]
-        for rank, worker in enumerate(self._assisting, start=1):
-            worker.assist(rendezvous, rank)
         for worker in self.members[rendezvous.count - 1 :]:
             worker.wake()
-        self.members = self._assisting
+        self.members = self.members[: rendezvous.count - 1]
+        for rank, worker in enumerate(self.members, start=1):
+            worker.assist(rendezvous, rank)
 
-    def _has_ended(self, alive: Sequence[SupervisedWorker[P]]) -> bool:
-        lead = self.lead
-        return (
-            lead is None
-            or lead not in alive
-            or lead.idle
-            or (self.job_id is not None and lead.job_id != self.job_id)
-        )
-
-    def _release(self, alive: Sequence[SupervisedWorker[P]]) -> None:
+    def release(self, alive: Sequence[SupervisedWorker[P]]) -> None:
+        """Free the members that live; those that still train the job have `PARTING_SECONDS` to leave it."""
         for worker in self.members:
             if worker in alive:
-                if not worker.idle and worker in self._assisting:
+                if self.job_id is not None and not worker.idle:
                     worker.parting_deadline = time.monotonic() + PARTING_SECONDS
                 worker.wake()

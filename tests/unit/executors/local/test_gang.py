@@ -31,7 +31,7 @@ def workers() -> list[Worker]:
 
 def running(workers: list[Worker], count: int, fewest: int) -> Gang[Process]:
     """Return a gang of idle workers whose job runs."""
-    gang = Gang.gather(ParallelJob(count, fewest), workers)
+    gang = Gang.gather("cpu", ParallelJob(count, fewest), workers)
     assert gang is not None
     for worker in workers:
         worker.observe(Idle())
@@ -44,13 +44,13 @@ def running(workers: list[Worker], count: int, fewest: int) -> Gang[Process]:
 
 def test_too_few_workers_are_not_held(workers: list[Worker]) -> None:
     """A job that needs more workers than there are holds none."""
-    assert Gang.gather(ParallelJob(4, 4), workers) is None
+    assert Gang.gather("cpu", ParallelJob(4, 4), workers) is None
     assert not any(worker.held for worker in workers)
 
 
 def test_idle_workers_are_held_first(workers: list[Worker]) -> None:
     """Of more workers than a job needs, the idle ones are held; a held worker is not free."""
-    assert Gang.gather(ParallelJob(2, 2), workers) is not None
+    assert Gang.gather("cpu", ParallelJob(2, 2), workers) is not None
     assert [worker.held for worker in workers] == [False, True, True]
     assert [worker.process.orders for worker in workers] == [[], [Hold()], [Hold()]]
     assert not any(worker.is_free for worker in workers)
@@ -58,7 +58,7 @@ def test_idle_workers_are_held_first(workers: list[Worker]) -> None:
 
 def test_the_job_waits_for_its_least_number_of_processes(workers: list[Worker]) -> None:
     """The job is claimed once `min_processes` workers are idle, with all that are; the others go on."""
-    gang = Gang.gather(ParallelJob(3, 2), workers)
+    gang = Gang.gather("cpu", ParallelJob(3, 2), workers)
     assert gang is not None
     workers[1].observe(Idle())
     assert gang.advance(workers)
@@ -72,7 +72,7 @@ def test_the_job_waits_for_its_least_number_of_processes(workers: list[Worker]) 
 
 def test_a_gang_ends_with_too_few_workers(workers: list[Worker]) -> None:
     """Members that are lost before the job has started free the others if too few are left."""
-    gang = Gang.gather(ParallelJob(3, 3), workers)
+    gang = Gang.gather("cpu", ParallelJob(3, 3), workers)
     assert gang is not None
     assert not gang.advance(workers[:2])
     assert [worker.process.orders[-1] for worker in workers] == [Work(), Work(), Hold()]
@@ -94,7 +94,7 @@ def test_members_assist_and_are_freed_afterwards(workers: list[Worker]) -> None:
 
 def test_members_that_the_job_does_not_need_are_freed(workers: list[Worker]) -> None:
     """A job that goes on with fewer processes leaves the other members to the queue."""
-    gang = Gang.gather(ParallelJob(3, 2), workers)
+    gang = Gang.gather("cpu", ParallelJob(3, 2), workers)
     assert gang is not None
     for worker in workers:
         worker.observe(Idle())
@@ -105,7 +105,7 @@ def test_members_that_the_job_does_not_need_are_freed(workers: list[Worker]) -> 
 
 def test_a_lead_that_finds_no_job_frees_the_members(workers: list[Worker]) -> None:
     """The job may have been cancelled before it was claimed."""
-    gang = Gang.gather(ParallelJob(2, 2), workers)
+    gang = Gang.gather("cpu", ParallelJob(2, 2), workers)
     assert gang is not None
     for worker in workers[1:]:
         worker.observe(Idle())

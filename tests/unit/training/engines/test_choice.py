@@ -75,7 +75,7 @@ def test_more_steps_never_turn_compiled_into_eager(estimate: Estimate, more: int
 
 @given(ESTIMATES)
 def test_a_compiled_training_never_loses_much(estimate: Estimate) -> None:
-    """What is compiled pays for its program in a group, and loses little alone."""
+    """A compiled training pays for its program in a group, and loses little alone."""
     if reason_for_eager(estimate) is None:
         assert estimate.grouped < estimate.eager
         assert estimate.alone <= 1.1 * estimate.eager
